@@ -142,6 +142,6 @@ async def cleanup(
     would = "would be" if wanted.dry_run else "were"
     return Answer(
         message=f"Reports of {data.reports} uploads and {data.orphans} files of no upload "
-        f"{would} removed.",
+        f"{would} removed.{purged.left_in_words()}",
         data=data,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from obstore.exceptions import BaseError
@@ -20,6 +21,29 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What came of one of several files."""
+
+    key: str
+    #: Its size; 0 where it is gone already, or ``error`` says why nothing could be done.
+    bytes: int
+    error: ServiceUnavailableError | None = None
+
+
+def done_of(key: str, end: int | BaseException) -> Done:
+    """What came of a file whose size was found, or that met an error; others are raised."""
+    if isinstance(end, int):
+        return Done(key, end)
+    try:
+        with mapped():
+            raise end
+    except FileNotFoundError:
+        return Done(key, 0)
+    except ServiceUnavailableError as error:
+        return Done(key, 0, error)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import datetime as dt
 import hashlib
 import os
 import re
-from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,8 +23,9 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import from_url
 
-from rollbook.backends import exhaustion
-from rollbook.backends.file_errors import mapped, unavailable
+from rollbook.backends import exhaustion, stored
+from rollbook.backends.file_errors import Done, done_of, mapped, unavailable
+from rollbook.backends.stored import ID, KEY, Stored
 from rollbook.errors import (
     ConfigurationError,
     NoResourcesError,
@@ -34,7 +35,7 @@ from rollbook.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 
     from obstore import ObjectMeta
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
@@ -49,18 +50,14 @@ PART_BYTES = 5 * 1024 * 1024
 CALLS_AT_A_TIME = 10
 FILES_AT_A_TIME = 100
 
+#: Seconds that the store gets to say whether it has a file.
+ANSWER_S = 60.0
 #: Timeouts of a request to an object store; one request may transfer a whole file.
 _TIMES: ClientConfig = {
     "connect_timeout": dt.timedelta(seconds=5),
     "read_timeout": dt.timedelta(seconds=30),
     "timeout": dt.timedelta(minutes=5),
 }
-
-_ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_KEY = re.compile(rf"({_ID})/(?:source\.\w+|(?:report|refused|members|part)-[\w-]+\.\w+)")
-#: What a write that was cut off leaves in a folder: obstore writes beside the file and renames.
-#: The store itself doesn't list it.
-_CUT_OFF = re.compile(rf"{_KEY.pattern}#\d+")
 
 #: The folder with one file per installation that uses the store, named by its id.
 _INSTALLATIONS = "installations"
@@ -70,16 +67,6 @@ _CLOCK = f"{_INSTALLATIONS}/clock"
 SOURCE_GONE = (
     "The file is no longer in the store, so it can't be processed. Please send it as a new upload."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A file in the store's listing."""
-
-    key: str
-    upload_id: UUID
-    bytes: int
-    modified_at: dt.datetime
 
 
 def source_key(upload_id: UUID, kind: str) -> str:
@@ -266,13 +253,18 @@ class FileStore:
         return found.meta["size"], _chunks(found)
 
     async def has(self, key: str) -> bool:
-        """Is there a file of this key?"""
+        """Is there a file of this key?
+
+        Raises:
+            ServiceUnavailableError: there is no answer within ``ANSWER_S`` seconds: a share hangs.
+        """
         return await self._head(key) is not None
 
     async def _head(self, key: str) -> ObjectMeta | None:
         try:
             with mapped():
-                return await obstore.head_async(self._store, key)
+                async with asyncio.timeout(ANSWER_S):
+                    return await obstore.head_async(self._store, key)
         except FileNotFoundError:
             return None
 
@@ -310,20 +302,22 @@ class FileStore:
         except FileNotFoundError:
             self._check_mount()
 
-    def remove_all(self, keys: Iterable[str]) -> AsyncIterator[int]:
-        """Remove files as ``remove`` does, several at a time; yields the size of each in bytes.
+    def remove_all(
+        self, keys: Iterable[str], sizes: Mapping[str, int] | None = None
+    ) -> AsyncIterator[Done]:
+        """Remove files as ``remove`` does, several at a time.
 
-        One that is gone already has the size 0. When one can't be removed, the sizes of those that
-        went beside it are yielded before the error is raised, and no more are begun.
+        One that can't be removed doesn't keep the others from being removed. ``sizes`` are in bytes
+        and from a listing: a bucket isn't asked for them again.
 
         Raises:
+            ServiceUnavailableError: the store as a whole doesn't answer; no more are begun.
             WrongStoreError: the store's folder has gone, with its mount.
         """
-        self._check_mount()
-        return self._several(keys, self._unlink, self._delete)
+        return self._several(keys, self._unlink, partial(self._delete, sizes or {}))
 
-    def sizes(self, keys: Iterable[str]) -> AsyncIterator[int]:
-        """Yield the size of each file in bytes; 0 where there is none."""
+    def sizes(self, keys: Iterable[str]) -> AsyncIterator[Done]:
+        """The size of each file; raises what ``remove_all`` does."""
         return self._several(keys, self._size, self._ask_size)
 
     async def _several(
@@ -331,8 +325,11 @@ class FileStore:
         keys: Iterable[str],
         on_disk: Callable[[str], int],
         by_call: Callable[[str], Awaitable[int]],
-    ) -> AsyncIterator[int]:
-        """Do something to each file, several at a time, and yield what came of it."""
+    ) -> AsyncIterator[Done]:
+        """Do something to each file, several at a time, and yield what came of it.
+
+        After a failure, the store is asked whether it is there at all.
+        """
         left = iter(keys)
 
         def in_turn(some: list[str]) -> list[int | BaseException]:
@@ -341,29 +338,26 @@ class FileStore:
         while some := list(
             islice(left, CALLS_AT_A_TIME if self._root is None else FILES_AT_A_TIME)
         ):
+            self._check_mount()
             if self._root is None:
                 ends = await asyncio.gather(*map(by_call, some), return_exceptions=True)
             else:
                 ends = await asyncio.to_thread(in_turn, some)
-            failed = None
-            for end in ends:
-                if isinstance(end, int):
-                    yield end
-                elif isinstance(end, FileNotFoundError):
+            has_failed = False
+            for key, end in zip(some, ends, strict=True):
+                if isinstance(end, FileNotFoundError):
                     self._check_mount()
-                    yield 0
-                else:
-                    failed = failed or end
-            if failed is not None:
-                with mapped():
-                    raise failed
+                yield (done := done_of(key, end))
+                has_failed |= done.error is not None
+            if has_failed:
+                await self.check()
 
     async def _ask_size(self, key: str) -> int:
         found = await self._head(key)
         return 0 if found is None else found["size"]
 
-    async def _delete(self, key: str) -> int:
-        size = await self._ask_size(key)
+    async def _delete(self, sizes: Mapping[str, int], key: str) -> int:
+        size = sizes[key] if key in sizes else await self._ask_size(key)
         await obstore.delete_async(self._store, key)
         return size
 
@@ -376,24 +370,28 @@ class FileStore:
         if self._root is None:
             return 0
         with mapped():
-            return await asyncio.to_thread(self._remove_empty, before)
+            return await asyncio.to_thread(stored.remove_empty, self._root, before)
 
     async def each(self, folder: UUID | None = None) -> AsyncIterator[Stored]:
         """List the files of all uploads, or of one.
 
         Files that aren't ours, such as another program's in the same bucket, are left out.
         """
-        prefix = None if folder is None else f"{folder}/"
         try:
             with mapped():
+                if self._root is not None:
+                    found = stored.files_of(self._root, folder)
+                    while some := await asyncio.to_thread(lambda: [*islice(found, 1000)]):
+                        for file in some:
+                            yield file
+                    return
+                prefix = None if folder is None else f"{folder}/"
                 async for batch in obstore.list(self._store, prefix, chunk_size=1000):
                     for meta in batch:
-                        if found := _KEY.fullmatch(meta["path"]):
+                        if key := KEY.fullmatch(meta["path"]):
                             yield Stored(
-                                meta["path"], UUID(found[1]), meta["size"], meta["last_modified"]
+                                meta["path"], UUID(key[1]), meta["size"], meta["last_modified"]
                             )
-                for stored in await asyncio.to_thread(self._cut_off, folder):
-                    yield stored
         except FileNotFoundError:
             return  # a folder of nothing
 
@@ -498,7 +496,7 @@ class FileStore:
     def keys(self, folder: UUID) -> list[str]:
         """The keys of a folder's files (blocking, for the child process)."""
         try:
-            with _mapped():
+            with mapped():
                 listed = obstore.list(self._store, f"{folder}/")
                 return [meta["path"] for batch in listed for meta in batch]
         except FileNotFoundError:
@@ -539,35 +537,9 @@ class FileStore:
         return size
 
     def _remove_if_empty(self, folder: str) -> None:
-        if self._root is not None and re.fullmatch(_ID, folder):
+        if self._root is not None and re.fullmatch(ID, folder):
             with contextlib.suppress(OSError):  # it holds something, or is gone
                 (self._root / folder).rmdir()
-
-    def _remove_empty(self, before: dt.datetime) -> int:
-        assert self._root is not None
-        removed = 0
-        for folder in os.scandir(self._root):
-            if not re.fullmatch(_ID, folder.name):
-                continue
-            with contextlib.suppress(OSError):
-                if folder.stat().st_mtime < before.timestamp():
-                    Path(folder.path).rmdir()  # fails where it holds anything
-                    removed += 1
-        return removed
-
-    def _cut_off(self, folder: UUID | None) -> list[Stored]:
-        """The files of writes that were cut off."""
-        if self._root is None:
-            return []
-        found = []
-        for path in self._root.glob(f"{folder or '*'}/*#*"):
-            key = f"{path.parent.name}/{path.name}"
-            with contextlib.suppress(FileNotFoundError):  # it has just been finished
-                if match := _CUT_OFF.fullmatch(key):
-                    about = path.stat()
-                    changed = dt.datetime.fromtimestamp(about.st_mtime, dt.UTC)
-                    found.append(Stored(key, UUID(match[1]), about.st_size, changed))
-        return found
 
 
 def _end_of(work: Callable[[str], int], key: str) -> int | BaseException:

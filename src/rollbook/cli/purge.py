@@ -29,6 +29,7 @@ _LABELS = {
     "corrections": "corrections by hand of former members",
     "notifications": "notifications",
     "audit_entries": "audit entries",
+    "not_removed": "files that the store didn't remove (the log names them)",
     "folder_files": "files in processed/ and failed/",
 }
 

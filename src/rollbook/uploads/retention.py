@@ -30,13 +30,13 @@ from rollbook.errors import ConflictError, InvalidRequestError, ServiceUnavailab
 from rollbook.service import clocks, store_proof
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+    from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
     from uuid import UUID
 
     from psycopg import AsyncConnection
 
     from rollbook.backends.database import Listed, Paging, Row
-    from rollbook.backends.files import Stored
+    from rollbook.backends.stored import Stored
     from rollbook.model import User
     from rollbook.service.system import System
 
@@ -57,6 +57,8 @@ ROWS_BATCH = 50_000
 UPLOADS_BATCH = 1_000
 #: Calls to the store at a time, of a request that asks about several uploads.
 STORE_CALLS = 10
+#: Files that can't be removed, of which the log names so many in a round.
+NAMED = 20
 #: Uploads whose former values one transaction removes.
 UNDO_BATCH = 20
 
@@ -90,11 +92,23 @@ class Purged:
     corrections: int = 0
     notifications: int = 0
     audit_entries: int = 0
+    #: Files that the store wouldn't remove. The record has forgotten them: the next round finds
+    #: them as files of no upload.
+    not_removed: int = 0
 
     def in_words(self) -> str:
         """What it was, for the audit trail."""
         found = [f"{number} {name}" for name, number in asdict(self).items() if number]
         return ", ".join(found).replace("_", " ") or "nothing"
+
+    def left_in_words(self) -> str:
+        """A sentence to add to others, where files could not be removed."""
+        if not self.not_removed:
+            return ""
+        return (
+            f" {self.not_removed} files could not be removed: the log names them, and the next "
+            "round tries again."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +171,8 @@ async def run_once(system: System, *, dry_run: bool = False) -> Purged | None:
             note = {"now": now, "removed": Json(asdict(purged))}
             await connection.execute(_SQL["note"], note)
             await audit.record(connection, "purge", who=None, about=purged.in_words())
+            if purged.not_removed:
+                log.warning("files not removed", files=purged.not_removed)
             log.info("retention completed", **asdict(purged))
     return purged
 
@@ -221,6 +237,7 @@ async def delete_report(system: System, user: User, upload: Row) -> int:
 
     Raises:
         ConflictError: the upload hasn't ended, or its report is still to be written again.
+        ServiceUnavailableError: the store doesn't remove them; retention does it later.
     """
     async with system.pool.connection() as connection:
         wanted = {"ids": [upload["id"]], "is_purged": False}
@@ -234,7 +251,15 @@ async def delete_report(system: System, user: User, upload: Row) -> int:
             "This upload's report is still being made: the upload runs, or the voter roll is still "
             "being asked. Nothing was removed; try again when it has ended."
         )
-    return sum([size async for size in _removed(system, _report_keys(upload), dry_run=False)])
+    purged = Purged()
+    keys = _report_keys(upload)
+    size = sum([size async for size in _removed(system, keys, purged, dry_run=False)])
+    if purged.not_removed:
+        raise ServiceUnavailableError(
+            f"The store didn't remove {purged.not_removed} of the {len(keys)} files. Nobody can "
+            "download them any more, and retention tries again each day. The log says why."
+        )
+    return size
 
 
 async def reports(
@@ -311,7 +336,7 @@ async def _purge_reports(
             ids = await _forget(system, ids)
         purged.reports += len(ids)
         keys = [key for upload in found if upload["id"] in ids for key in _report_keys(upload)]
-        async for size in _removed(system, keys, dry_run):
+        async for size in _removed(system, keys, purged, dry_run):
             purged.bytes += size
 
 
@@ -343,8 +368,12 @@ async def _purge_orphans(system: System, now: dt.datetime, purged: Purged, dry_r
     if not await _may_remove_orphans(system, now):
         return
     async for batch in _listed(system, now):
-        keys = [file.key for file, is_orphan in batch if is_orphan]
-        async for size in _removed(system, keys, dry_run):
+        sizes = {file.key: file.bytes for file, is_orphan in batch if is_orphan}
+        if dry_run:
+            purged.orphans += len(sizes)
+            purged.bytes += sum(sizes.values())
+            continue
+        async for size in _removed(system, sizes, purged, dry_run, sizes):
             purged.orphans += 1
             purged.bytes += size
     if not dry_run:
@@ -389,7 +418,7 @@ async def _purge_sources(
             wanted = {"ids": list(keys), "keys": list(keys.values()), "before": before}
             forgotten = await _all(system, "forget_sources", wanted)
             keys = {upload["id"]: keys[upload["id"]] for upload in forgotten}
-        async for size in _removed(system, keys.values(), dry_run):
+        async for size in _removed(system, keys.values(), purged, dry_run):
             purged.sources += 1
             purged.bytes += size
 
@@ -498,15 +527,28 @@ async def stored(system: System, upload: Row) -> StoredReport:
     )
 
 
-async def _removed(system: System, keys: Iterable[str], dry_run: bool) -> AsyncIterator[int]:
+async def _removed(
+    system: System,
+    keys: Iterable[str],
+    purged: Purged,
+    dry_run: bool,
+    sizes: Mapping[str, int] | None = None,
+) -> AsyncIterator[int]:
     """Remove files that are no longer in the record; yields the size of each that is gone.
 
-    A dry run only asks for the sizes. What a store that fails leaves are orphans, which the next
-    round removes.
+    A dry run only asks for the sizes. One that the store won't remove is counted and logged. What
+    it leaves, and what a store leaves that is away, are orphans, which the next round removes.
     """
+    store = system.store
     try:
-        async for size in system.store.sizes(keys) if dry_run else system.store.remove_all(keys):
-            yield size
+        async for done in store.sizes(keys) if dry_run else store.remove_all(keys, sizes):
+            if done.error is None:
+                yield done.bytes
+                continue
+            purged.not_removed += 1
+            if purged.not_removed <= NAMED:
+                cause = done.error.__cause__
+                log.warning("file not removed", key=done.key, reason=str(cause or done.error))
     except ServiceUnavailableError:
         if not dry_run:
             log.warning("store not reachable, orphaned files are removed in the next round")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import errno
 import json
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -12,6 +13,7 @@ from uuid import uuid4
 import pytest
 from psycopg import sql
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from rollbook import clock, config
 from rollbook.accounts.users import issue_token
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
     import httpx
 
     from rollbook.backends.database import Pool, Row
-    from rollbook.backends.files import Stored
+    from rollbook.backends.stored import Stored
     from rollbook.config import Settings
     from rollbook.engines import Addresses
     from rollbook.service.system import System
@@ -407,41 +409,53 @@ async def test_orphans_are_found_from_the_store_itself_and_nothing_else_is_touch
     assert await keys(system, ids["completed"]) == {"report", "refused"}
 
 
-async def test_a_store_that_fails_half_way_leaves_an_orphan_that_the_next_round_removes(
-    system: System,
-    settings: Settings,
-    make_user: MakeUser,
-    later: Later,
+async def test_a_source_that_can_not_be_removed_ends_no_round_and_goes_with_the_next(
+    system: System, settings: Settings, make_user: MakeUser, later: Later
 ) -> None:
     user = await make_user()
     ids = await four_uploads(system, user)
     upload_id = ids["dry"]
     later(31)
-    with stuck(settings, f"{upload_id}/source.csv"), pytest.raises(ServiceUnavailableError):
-        await retention.run_once(system)
+    with stuck(settings, f"{upload_id}/source.csv"), capture_logs() as logged:
+        done = await retention.run_once(system)
+    assert done is not None
+    assert (done.sources, done.not_removed) == (1, 1)
+    [named] = [entry for entry in logged if entry["event"] == "file not removed"]
+    assert named["key"] == f"{upload_id}/source.csv"
+    assert {"event": "files not removed", "files": 1, "log_level": "warning"} in logged
     assert await keys(system, ids["failed"]) == set()
     assert await keys(system, upload_id) == {"source", "report"}
-    assert last_purge(settings) == ("service_unavailable", "1 sources, 160 bytes")
+    code, about = last_purge(settings)
+    assert (code, "1 sources, 160 bytes" in about, "1 not removed" in about) == (None, True, True)
     done = await retention.run_once(system)
     assert done is not None
-    assert done.orphans == 1
+    assert (done.orphans, done.not_removed) == (1, 0)
     assert await keys(system, upload_id) == {"report"}
 
 
-async def test_a_store_that_fails_among_the_reports_leaves_one_file_and_counts_the_others(
+async def test_a_store_that_is_away_among_the_reports_ends_the_round_and_counts_what_went(
     system: System,
     settings: Settings,
     make_user: MakeUser,
     later: Later,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     upload_id = (await four_uploads(system, await make_user()))["completed"]
     sizes = {file.key: file.bytes async for file in system.store.each()}
     [refused] = [key for key in sizes if key.startswith(f"{upload_id}/refused")]
     later(91)
-    with stuck(settings, refused), pytest.raises(ServiceUnavailableError):
-        await retention.run_once(system)
+
+    async def away(_: FileStore) -> None:
+        raise ServiceUnavailableError("away")
+
+    with monkeypatch.context() as patch, stuck(settings, refused):
+        patch.setattr(FileStore, "check", away)
+        with pytest.raises(ServiceUnavailableError):
+            await retention.run_once(system)
     gone = sum(sizes.values()) - sum([file.bytes async for file in system.store.each()])
-    assert last_purge(settings) == ("service_unavailable", f"2 sources, 3 reports, {gone} bytes")
+    assert last_purge(settings) == (
+        "service_unavailable", f"2 sources, 3 reports, {gone} bytes, 1 not removed",
+    )  # fmt: skip
     assert await keys(system, upload_id) == {"refused"}
     done = await retention.run_once(system)
     assert done is not None
@@ -464,6 +478,35 @@ async def test_a_store_that_is_not_mounted_is_found_before_the_record_forgets_an
     uploads = [await lookup.get(system, user, upload_id) for upload_id in ids.values()]
     assert [upload["source_key"] is not None for upload in uploads] == [False, True, True, True]
     assert [upload["report_key"] is not None for upload in uploads] == [True, False, True, False]
+
+
+async def test_an_orphan_that_can_not_be_removed_keeps_no_other_step_from_its_work(
+    system: System, make_user: MakeUser, later: Later, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each round would end there, and what the database holds would stay for ever."""
+    await four_uploads(system, await make_user())
+
+    async def content() -> AsyncIterator[bytes]:
+        yield b"left behind"
+
+    orphans = [source_key(uuid4(), "csv") for _ in range(3)]
+    for key in orphans:
+        await system.store.receive(key, content())
+    unlink = FileStore._unlink
+
+    def refused(store: FileStore, key: str) -> int:
+        if key == orphans[1]:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return unlink(store, key)
+
+    monkeypatch.setattr(FileStore, "_unlink", refused)
+    later(91)
+    done = await retention.run_when_due(system)
+    assert done is not None
+    assert (done.orphans, done.not_removed) == (2, 1)
+    assert min(done.queue_jobs, done.claims, done.rows + done.reports) > 0
+    assert [await system.store.has(key) for key in orphans] == [False, True, False]
+    assert await retention.run_when_due(system) is None  # the round is noted
 
 
 async def test_an_upload_that_is_retried_meanwhile_keeps_its_files_and_is_not_counted(

@@ -1,11 +1,12 @@
-"""Several files removed at a time: what went is counted, also where one can't be removed."""
+"""Several files removed at a time: what went is counted, and what can't be removed is named."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import obstore
 import pytest
@@ -19,6 +20,8 @@ from tests.waiting import PATIENCE_S
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from rollbook.backends.file_errors import Done
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -43,10 +46,11 @@ async def left(store: FileStore) -> set[str]:
     return {file.key async for file in store.each()}
 
 
-async def remove(store: FileStore, keys: list[str], sizes: list[int]) -> None:
-    """Remove files, and note the sizes of those that went before an error."""
-    async for size in store.remove_all(keys):
-        sizes.append(size)  # noqa: PERF401 - a comprehension loses them
+async def removed(store: FileStore, keys: list[str]) -> list[int | None]:
+    """Remove files: the size of each, None for one that can't be removed."""
+    found = [done async for done in store.remove_all(keys)]
+    assert [done.key for done in found] == keys
+    return [None if done.error else done.bytes for done in found]
 
 
 async def test_each_file_is_removed_and_its_size_is_said(store: FileStore) -> None:
@@ -54,9 +58,12 @@ async def test_each_file_is_removed_and_its_size_is_said(store: FileStore) -> No
     keys = await filled(store, number)
     other = await filled(store, 1)
     gone = source_key(uuid4(), "csv")
-    assert [size async for size in store.sizes([*keys, gone])] == [*range(number), 0]
+    asked = [done async for done in store.sizes([*keys, gone])]
+    assert [(done.key, done.bytes) for done in asked] == [
+        *((key, size) for size, key in enumerate(keys)), (gone, 0)
+    ]  # fmt: skip
     assert await left(store) == {*keys, *other}
-    assert [size async for size in store.remove_all([*keys, gone])] == [*range(number), 0]
+    assert await removed(store, [*keys, gone]) == [*range(number), 0]
     assert await left(store) == {*other}
 
 
@@ -64,49 +71,150 @@ async def test_no_folder_of_a_removed_file_stays(tmp_path: Path) -> None:
     store = FileStore(tmp_path.as_uri())
     keys = await filled(store, 3)
     (tmp_path / keys[0]).with_name("somebody's.txt").touch()
-    assert sum([size async for size in store.remove_all(keys)]) == 3
+    assert await removed(store, keys) == [0, 1, 2]
     there = await asyncio.to_thread(os.listdir, tmp_path)
     assert there == [keys[0].partition("/")[0]]
 
 
-async def test_a_file_of_a_folder_that_can_not_be_removed_leaves_the_others_counted(
+async def test_files_that_can_not_be_removed_keep_no_other_from_being_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "FILES_AT_A_TIME", 4)
     store = FileStore(tmp_path.as_uri())
     keys = await filled(store, 10)
-    (tmp_path / keys[5]).unlink()
-    (tmp_path / keys[5]).mkdir()
-    sizes: list[int] = []
-    with pytest.raises(ServiceUnavailableError):
-        await remove(store, keys, sizes)
-    assert sizes == [0, 1, 2, 3, 4, 6, 7]
-    assert await left(store) == {*keys[8:]}
+    for stuck in (5, 9):
+        (tmp_path / keys[stuck]).unlink()
+        (tmp_path / keys[stuck]).mkdir()
+    assert await removed(store, keys) == [0, 1, 2, 3, 4, None, 6, 7, 8, None]
+    assert await left(store) == set()
 
 
-async def test_calls_that_run_when_one_fails_are_counted_and_none_is_begun(
-    monkeypatch: pytest.MonkeyPatch,
+async def test_a_file_of_a_write_that_was_cut_off_is_removed_with_its_folder(
+    tmp_path: Path,
 ) -> None:
-    store = FileStore("memory:///")
-    keys = await filled(store, 3 * files.CALLS_AT_A_TIME)
+    store = FileStore(tmp_path.as_uri())
+    [whole] = await filled(store, 1)
+    cut_off = f"{source_key(uuid4(), 'csv')}#1"
+    (tmp_path / cut_off).parent.mkdir()
+    (tmp_path / cut_off).write_bytes(b"xyz")
+    assert [done.bytes async for done in store.sizes([cut_off])] == [3]
+    assert await removed(store, [cut_off]) == [3]
+    assert await asyncio.to_thread(os.listdir, tmp_path) == [whole.partition("/")[0]]
+
+
+def fail_at(monkeypatch: pytest.MonkeyPatch, key: str) -> list[str]:
+    """Let the call fail that removes a file, after those beside it began; which calls began."""
     delete = obstore.delete_async
     begun: list[str] = []
     has_failed = asyncio.Event()
 
-    async def away_for_the_fifth(there: Any, key: str) -> None:
-        begun.append(key)
-        if key == keys[4]:
+    async def failing(there: Any, wanted: str) -> None:
+        begun.append(wanted)
+        if wanted == key:
             has_failed.set()
             raise GenericError("away")
         await has_failed.wait()  # no bound: the test has one
-        await delete(there, key)
+        await delete(there, wanted)
 
-    monkeypatch.setattr(obstore, "delete_async", away_for_the_fifth)
-    sizes: list[int] = []
+    monkeypatch.setattr(obstore, "delete_async", failing)
+    return begun
+
+
+async def test_a_call_that_fails_keeps_no_other_file_of_a_store_that_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = FileStore("memory:///")
+    keys = await filled(store, 3 * files.CALLS_AT_A_TIME)
+    fail_at(monkeypatch, keys[4])
+    async with asyncio.timeout(PATIENCE_S):
+        ends = await removed(store, keys)
+    assert ends == [None if size == 4 else size for size in range(len(keys))]
+    assert await left(store) == {keys[4]}
+
+
+async def test_no_call_is_begun_once_the_store_as_a_whole_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = FileStore("memory:///")
+    keys = await filled(store, 3 * files.CALLS_AT_A_TIME)
+    begun = fail_at(monkeypatch, keys[4])
+
+    async def away(_: FileStore) -> None:
+        raise ServiceUnavailableError("away")
+
+    monkeypatch.setattr(FileStore, "check", away)
+    ends: list[Done] = []
+
+    async def note() -> None:
+        async for done in store.remove_all(keys):
+            ends.append(done)  # noqa: PERF401 - a comprehension loses them
+
     async with asyncio.timeout(PATIENCE_S):
         with pytest.raises(ServiceUnavailableError):
-            await remove(store, keys, sizes)
-    first = range(files.CALLS_AT_A_TIME)
-    assert sizes == [size for size in first if size != 4]
-    assert {*begun} == {keys[place] for place in first}
+            await note()
+    first = keys[: files.CALLS_AT_A_TIME]
+    assert [done.key for done in ends] == first
+    assert [done.key for done in ends if done.error] == [keys[4]]
+    assert {*begun} == {*first}
     assert await left(store) == {keys[4], *keys[files.CALLS_AT_A_TIME :]}
+
+
+async def test_a_bucket_is_not_asked_again_for_the_sizes_of_a_listing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = FileStore("memory:///")
+    keys = await filled(store, 3)
+    sizes = {file.key: file.bytes async for file in store.each()}
+
+    async def never(*_: object) -> None:
+        pytest.fail("a call too many")
+
+    monkeypatch.setattr(obstore, "head_async", never)
+    assert sum([done.bytes async for done in store.remove_all(keys, sizes)]) == 3
+    assert await left(store) == set()
+
+
+async def test_a_store_that_hangs_counts_as_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker would wait for it with the upload at "processing", and beat no heart."""
+    store = FileStore("memory:///")
+    [key] = await filled(store, 1)
+
+    async def hangs(*_: object) -> None:
+        await asyncio.Event().wait()  # no bound: it is cancelled
+
+    monkeypatch.setattr(obstore, "head_async", hangs)
+    monkeypatch.setattr(files, "ANSWER_S", 0.05)
+    async with asyncio.timeout(PATIENCE_S):
+        with pytest.raises(ServiceUnavailableError):
+            await store.has(key)
+
+
+async def test_a_folder_that_may_not_be_read_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As lost+found, which is root's, and the folder of an upload that root has written."""
+    store = FileStore(tmp_path.as_uri())
+    keys = await filled(store, 3)
+    (tmp_path / "lost+found").mkdir()
+    closed = {"lost+found", keys[1].partition("/")[0]}
+    scandir = os.scandir
+
+    def refused(path: Path) -> Any:
+        if path.name in closed:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)  # root may read all
+    assert await left(store) == {keys[0], keys[2]}
+    with pytest.raises(ServiceUnavailableError):
+        [file async for file in store.each(UUID(keys[1].partition("/")[0]))]
+
+
+async def test_links_and_folders_are_no_stored_files(tmp_path: Path) -> None:
+    store = FileStore(tmp_path.as_uri())
+    [key] = await filled(store, 1)
+    within = (tmp_path / key).parent
+    (within / "report-1.xlsx").symlink_to(tmp_path / key)
+    (within / "report-2.xlsx").mkdir()
+    (within / "source.csv#7").touch()
+    assert await left(store) == {key, f"{key}#7"}

@@ -112,7 +112,7 @@ async def cleanup_orphaned(system: SystemParam, user: OperatorParam) -> Answer[R
     """Remove stored files of no upload, older than a day. A body is ignored, paths included."""
     purged = await retention.remove_orphans(system, user)
     return Answer(
-        message=f"{purged.orphans} files of no upload were removed.",
+        message=f"{purged.orphans} files of no upload were removed.{purged.left_in_words()}",
         data=Removed(count=purged.orphans, bytes=purged.bytes),
     )
 
