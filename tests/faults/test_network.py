@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import psycopg
 import pytest
 from pydantic import SecretStr
 
-from rollbook.backends import database
+from rollbook.backends import database, watched
 from rollbook.backends.database import connect, fetch_one, make_pool
 from rollbook.backends.redis import make_client
 from rollbook.engines.postgres import SOCKET_NAME
@@ -208,6 +208,74 @@ async def test_a_merge_that_takes_long_or_waits_for_a_lock_is_not_ended(settings
         holding.rollback()
         async with asyncio.timeout(SOON_S):
             await waiting
+
+
+async def test_a_round_whose_answer_was_lost_on_the_way_does_not_wait_for_it(
+    database_proxy: tuple[Swallower, str],
+    monkeypatch: pytest.MonkeyPatch,
+    normal_after: Callable[..., None],
+) -> None:
+    """Retention, the index, duplicates and the days work on whole tables, without a clock."""
+    monkeypatch.setattr(watched, "SURE_S", 0.5)
+    proxy, address = database_proxy
+    async with make_pool(address, answer_s=1) as pool, pool.connection() as connection:
+        database.unbounded(connection)
+        await connection.execute("SELECT 1")
+        proxy.swallow()
+        began = time.monotonic()
+        async with asyncio.timeout(SOON_S):
+            with pytest.raises(psycopg.OperationalError):
+                await connection.execute("SELECT pg_sleep(0.1)")
+        normal_after(time.monotonic() - began, "an answer to a round was lost, with 1 s to ask")
+
+
+async def test_a_round_that_works_long_or_waits_for_a_lock_is_not_ended(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[bool | None] = []
+    is_at_work = database._is_at_work
+
+    def looked(*asked: Any) -> bool | None:
+        looks.append(is_at_work(*asked))
+        return looks[-1]
+
+    monkeypatch.setattr(database, "_is_at_work", looked)
+
+    async def is_looked_at_twice() -> bool:
+        return len(looks) >= 2
+
+    address = settings.database_address
+    async with make_pool(address, answer_s=0.2) as pool:
+        with connect(address) as holding:
+            async with pool.connection() as connection:
+                database.unbounded(connection)
+                holding.execute("LOCK TABLE members")
+                waiting = asyncio.create_task(connection.execute("LOCK TABLE members"))
+                await until(is_looked_at_twice)
+                assert not waiting.done()
+                holding.rollback()
+                async with asyncio.timeout(SOON_S):
+                    await waiting
+        async with pool.connection() as connection:
+            assert isinstance(connection, database._Bounded)
+            assert not connection.is_unbounded
+    assert set(looks) == {True}
+
+
+async def test_a_look_whose_own_answer_is_lost_ends_too(
+    database_proxy: tuple[Swallower, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "CHECK_S", 0.5)
+    proxy, address = database_proxy
+    execute = watched.WatchedConnection.execute
+
+    def swallowed(connection: Any, *asked: Any) -> Any:
+        proxy.swallow()
+        return execute(connection, *asked)
+
+    monkeypatch.setattr(watched.WatchedConnection, "execute", swallowed)
+    async with asyncio.timeout(SOON_S):
+        assert await asyncio.to_thread(database._is_at_work, address, 1) is None
 
 
 async def test_a_connection_that_is_closed_is_watched_no_more(settings: Settings) -> None:

@@ -16,12 +16,12 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from rollbook.backends.watched import WatchedConnection, watch
+from rollbook.backends.watched import WatchedConnection, watch, watch_wait
 from rollbook.config.bounds import KeepAlive
 from rollbook.errors import ServiceUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from psycopg.abc import PQGen
     from psycopg.abc import QueryNoTemplate as Query
@@ -72,18 +72,29 @@ class _Bounded(psycopg.AsyncConnection[Row]):
     """A connection of which no statement waits without a bound.
 
     Keepalives find a machine that is gone. A server that is frozen still acknowledges what it gets,
-    so that only a clock of our own ends the wait.
+    so that only a clock of our own ends the wait. A statement that may take as long as it needs is
+    looked after instead: see ``watched``.
     """
 
-    #: Seconds that PostgreSQL gets for each exchange; None for as long as it takes.
-    answer_s: float | None = 60
+    #: Seconds that PostgreSQL gets for each exchange; when ``is_unbounded``, between two looks.
+    answer_s: float = 60
+    is_unbounded = False
+    #: Whether PostgreSQL works for this session; None when it can't be asked.
+    is_at_work: Callable[[], bool | None] = staticmethod(lambda: None)
 
     async def wait(self, gen: PQGen[Answer], *args: Any, **more: Any) -> Answer:
         """Wait for an answer.
 
         Raises:
             AnswerTimeoutError: there was none in time; the statement is cancelled.
+            OperationalError: it was lost on its way.
         """
+        if self.is_unbounded:
+            looks = asyncio.create_task(watch_wait(self, self.is_at_work, self.answer_s))
+            try:
+                return await super().wait(gen, *args, **more)
+            finally:
+                looks.cancel()
         try:
             async with asyncio.timeout(self.answer_s):
                 return await super().wait(gen, *args, **more)
@@ -94,10 +105,11 @@ class _Bounded(psycopg.AsyncConnection[Row]):
 def unbounded(connection: Connection) -> None:
     """Let the statements of this transaction take as long as they need: they work on whole tables.
 
-    A connection that the pool gives out is bounded again.
+    While one does, PostgreSQL is asked over another connection whether it still works on it. A
+    connection that the pool gives out is bounded again.
     """
     assert isinstance(connection, _Bounded)
-    connection.answer_s = None
+    connection.is_unbounded = True
 
 
 @asynccontextmanager
@@ -294,11 +306,15 @@ def make_pool(
     settings = _server_settings(keepalive, limits)
 
     async def configure(connection: Connection) -> None:
-        await connection.execute(settings)
+        assert isinstance(connection, _Bounded)
+        row = await fetch_row(connection, settings)
         await connection.commit()
+        connection.answer_s = answer_s
+        connection.is_at_work = partial(_is_at_work, address, row["pid"])
 
     async def check(connection: Connection) -> None:
         assert isinstance(connection, _Bounded)
+        connection.is_unbounded = False
         connection.answer_s = CHECK_S
         try:
             await AsyncConnectionPool.check_connection(connection)
@@ -354,10 +370,10 @@ def connect(
             **_client_settings(keepalive),
         )
         # By statements: a pooler refuses a connection that asks for settings as it begins.
-        connection.execute(_server_settings(keepalive, limits))
+        row = connection.execute(_server_settings(keepalive, limits)).fetchone()
         connection.commit()
-        if answer_s is not None:
-            watch(connection, partial(_is_at_work, address), answer_s)
+        if answer_s is not None and row is not None:
+            watch(connection, partial(_is_at_work, address, row["pid"]), answer_s)
     except psycopg.OperationalError as error:
         raise ServiceUnavailableError(
             f"PostgreSQL doesn't answer: {reason(error)}. Nothing was changed; try again when it "
@@ -369,9 +385,16 @@ def connect(
 def _is_at_work(address: str, pid: int) -> bool | None:
     """Whether a session works on a statement; None when PostgreSQL can't be asked now."""
     try:
-        with connect(address, name="rollbook-watch") as asking:
+        with WatchedConnection.connect(
+            address,
+            row_factory=dict_row,
+            application_name="rollbook-watch",
+            connect_timeout=CONNECT_TIMEOUT_S,
+        ) as asking:
+            # Its own answers may be lost too: nothing looks after them but a clock.
+            watch(asking, lambda: False, CHECK_S)
             row = asking.execute(queries("sessions")["is_at_work"], {"pid": pid}).fetchone()
-    except (psycopg.Error, ServiceUnavailableError):
+    except psycopg.Error:
         return None
     return row is not None and bool(row["is_at_work"])
 
@@ -406,7 +429,8 @@ def _server_settings(keepalive: KeepAlive, limits: Mapping[str, float | None]) -
         sql.SQL("set_config({}, {}, false)").format(name, str(value))
         for name, value in values.items()
     ]
-    return sql.SQL("SELECT {}").format(sql.SQL(", ").join(each))
+    # A pooler gives its clients process ids of its own.
+    return sql.SQL("SELECT {}, pg_backend_pid() AS pid").format(sql.SQL(", ").join(each))
 
 
 def reason(error: psycopg.Error) -> str:

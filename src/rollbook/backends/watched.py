@@ -1,4 +1,4 @@
-"""A blocking connection that finds out while it waits that its server waits for it.
+"""Connections that find out while they wait that their server waits for them.
 
 A merge's statement may take minutes, so no clock can tell one that runs from one whose answer was
 lost on the way. Keepalives find a server that is gone, but not one behind a proxy that keeps both
@@ -7,10 +7,12 @@ ends up. The server itself knows, and a second connection asks it.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,6 +24,12 @@ if TYPE_CHECKING:
     from psycopg.abc import PQGen
 
 Answer = TypeVar("Answer")
+
+#: Seconds between two looks that find the server idle, after which the answer counts as lost: one
+#: that is on its way has come by then.
+SURE_S = 5.0
+#: Where a loop's looks run: the threads that asyncio has may all wait for a disk that hangs.
+_LOOKS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="rollbook-watch")
 
 
 class WatchedConnection(psycopg.Connection[Any]):
@@ -48,13 +56,12 @@ class WatchedConnection(psycopg.Connection[Any]):
 
 
 def watch(
-    connection: WatchedConnection, is_at_work: Callable[[int], bool | None], answer_s: float
+    connection: WatchedConnection, is_at_work: Callable[[], bool | None], answer_s: float
 ) -> None:
     """End a connection once its server doesn't work on what it waits for.
 
     A thread watches it until it is closed. After each ``answer_s`` seconds of waiting,
-    ``is_at_work`` asks whether the server works for the session of this process id; None when it
-    can't be asked now.
+    ``is_at_work`` asks whether the server works for this session; None when it can't be asked now.
     """
     done = connection.is_done = threading.Event()
     arguments = (connection, done, is_at_work, answer_s)
@@ -64,7 +71,7 @@ def watch(
 def _watch(
     connection: WatchedConnection,
     done: threading.Event,
-    is_at_work: Callable[[int], bool | None],
+    is_at_work: Callable[[], bool | None],
     answer_s: float,
 ) -> None:
     while not done.wait(answer_s / 2):
@@ -72,9 +79,30 @@ def _watch(
         if since is None or time.monotonic() - since < answer_s:
             continue
         with suppress(OSError, psycopg.Error):  # it has been closed meanwhile
-            is_lost = is_at_work(connection.info.backend_pid) is False
+            is_lost = is_at_work() is False
             if is_lost and connection.waiting_since == since:  # it is still the same wait
                 _end(connection.fileno())
+
+
+async def watch_wait(
+    connection: psycopg.AsyncConnection[Any],
+    is_at_work: Callable[[], bool | None],
+    answer_s: float,
+) -> None:
+    """The same beside one wait of a connection of asyncio; the waiting task cancels this."""
+    loop = asyncio.get_running_loop()
+    was_lost = False
+    while True:
+        await asyncio.sleep(min(SURE_S, answer_s / 2) if was_lost else answer_s)
+        try:
+            is_lost = await loop.run_in_executor(_LOOKS, is_at_work) is False
+        except RuntimeError:  # the machine gives no thread now
+            is_lost = False
+        if was_lost and is_lost:
+            with suppress(OSError, psycopg.Error):  # it has been closed meanwhile
+                _end(connection.fileno())
+            return
+        was_lost = is_lost
 
 
 def _end(descriptor: int) -> None:
