@@ -96,7 +96,7 @@ async def process(
 async def _state(system: System) -> Answer[FolderState]:
     state, living = await watcher.state(system)
     here = system.settings.watch_dir
-    folder = living[0]["folder"] if living else here and str(here.resolve())
+    folder = living[0]["folder"] if living else here and str(here.absolute())
     watchers = [WatcherState.model_validate(row) for row in living]
     data = FolderState(**state, folder=folder, watchers=watchers)
     return Answer(message=_in_words(data), data=data)

@@ -89,7 +89,8 @@ def environment_for(settings: Settings) -> dict[str, str]:
         update={
             "store_url": settings.store_address,
             "data_dir": settings.data_dir.resolve(),
-            "watch_dir": settings.watch_dir.resolve() if settings.watch_dir else None,
+            # Not resolved: that asks a share, which may hang.
+            "watch_dir": settings.watch_dir.absolute() if settings.watch_dir else None,
             "fields_file": settings.fields_file.resolve() if settings.fields_file else None,
         }
     )

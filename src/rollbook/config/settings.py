@@ -203,6 +203,8 @@ class Settings(BoundSettings, MemberSettings, ProviderSettings, VoterRollSetting
     watch_still_s: Annotated[float, Field(ge=0)] = 5
     #: Seconds between two looks at the whole folder, for shares that report no changes.
     watch_sweep_s: Annotated[float, Field(gt=0)] = 30
+    #: Seconds that the folder gets for a step: to list it, to move a file, to read a part of one.
+    watch_answer_s: Annotated[float, Field(gt=0)] = 60
     #: Listen to the file system too? False where a share's events are wrong.
     watch_events: bool = True
 

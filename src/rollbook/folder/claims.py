@@ -19,6 +19,7 @@ from uuid import UUID
 
 from rollbook.config import OWN_FOLDERS
 from rollbook.errors import FileWaitsError, ServiceUnavailableError
+from rollbook.folder import calls
 from rollbook.folder.directories import (
     SHARED,
     described,
@@ -31,9 +32,11 @@ from rollbook.folder.directories import (
 from rollbook.spreadsheets.kinds import ENDINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from io import FileIO
     from pathlib import Path
-    from typing import BinaryIO
+
+    from rollbook.folder.calls import Arguments, Result
 
 TAKING = ".taking"
 #: In a claim: a file of the folder itself. Names of sub-folders begin with no dot.
@@ -130,6 +133,18 @@ class Look:
     mapped: Sequence[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """Finished files whose time is over."""
+
+    #: Without error texts.
+    removed: int
+    #: Files and texts that can't be removed.
+    stuck: int
+    #: Whether there are no more.
+    is_done: bool = True
+
+
 def is_wanted(name: str) -> bool:
     """Is a file of this name wanted? Other kinds and temporary, lock and hidden files are not.
 
@@ -149,17 +164,32 @@ def _is_passing(name: str) -> bool:
 
 
 class Folder:
-    """A watched folder; its methods block, so call them in a thread.
+    """A watched folder; its methods block, so give them to ``call``.
 
     Raises:
         ServiceUnavailableError: from every method, when the folder isn't there.
         FileWaitsError: from methods for one file, when that file can't be used now.
     """
 
-    def __init__(self, path: Path, subs: Sequence[str] = ()) -> None:
+    def __init__(self, path: Path, subs: Sequence[str] = (), *, answer_s: float = 60) -> None:
         #: Opened again for each call: a share may have been remounted.
         self.path = path
         self._subs = subs
+        self._answer_s = answer_s
+
+    async def call(
+        self,
+        step: Callable[Arguments, Result],
+        *args: Arguments.args,
+        **named: Arguments.kwargs,
+    ) -> Result:
+        """Run a method of the folder, or of a file in it, in a thread of the folder.
+
+        Raises:
+            ServiceUnavailableError: the folder doesn't answer in time.
+            What the method raises.
+        """
+        return await calls.call(self._answer_s, step, *args, **named)
 
     def look(self) -> Look:
         """List the waiting and the claimed files."""
@@ -213,7 +243,7 @@ class Folder:
         return claim
 
     @contextlib.contextmanager
-    def reading(self, claim: Claim) -> Iterator[BinaryIO | None]:
+    def reading(self, claim: Claim) -> Iterator[FileIO | None]:
         """The claimed file, open; None where it is no plain file."""
         with self._opened(for_file=True) as root, reached(root, *claim.path) as within:
             try:
@@ -227,7 +257,8 @@ class Folder:
                 os.close(descriptor)
                 yield None  # a folder that did
                 return
-            with os.fdopen(descriptor, "rb") as file:
+            # Without a buffer, closing it waits for no step that is still reading.
+            with os.fdopen(descriptor, "rb", buffering=0) as file:
                 yield file
 
     def explain(self, claim: Claim, error: str) -> None:
@@ -286,23 +317,40 @@ class Folder:
         with self._opened(for_file=True) as root:
             self._clear(root, claim)
 
-    def purge(self, before: dt.datetime, *, dry_run: bool = False) -> int:
-        """Remove finished files from before a time; returns their number, without error texts."""
-        removed = 0
+    def purge(self, before: dt.datetime, *, most: int | None = None) -> Purged:
+        """Remove finished files from before a time, and their texts: ``most`` of both."""
+        removed = stuck = steps = 0
         with self._opened() as root:
-            for parts in [(t,) for t in ("processed", "failed")] + [
-                (sub, t) for sub in self._subs for t in ("processed", "failed")
-            ]:
-                with contextlib.suppress(FileNotFoundError), reached(root, *parts) as within:
-                    for name in os.listdir(within):  # noqa: PTH208
-                        found = _FINISHED.match(name)
-                        at = found and _time(found[1])
-                        if not at or at >= before or is_folder(within, name):
-                            continue
-                        if not dry_run:
-                            os.unlink(name, dir_fd=within)
-                        removed += not name.endswith(_ERROR)
-        return removed
+            for within, name in self._finished(root, before):
+                if steps == most:
+                    return Purged(removed, stuck, is_done=False)
+                try:
+                    os.unlink(name, dir_fd=within)
+                except FileNotFoundError:  # another process was quicker
+                    continue
+                except OSError:  # keeps no other file from being removed
+                    stuck += 1
+                    continue
+                steps += 1
+                removed += not name.endswith(_ERROR)
+        return Purged(removed, stuck)
+
+    def count_finished(self, before: dt.datetime) -> int:
+        """The number of files that ``purge`` would remove."""
+        with self._opened() as root:
+            return sum(not name.endswith(_ERROR) for _, name in self._finished(root, before))
+
+    def _finished(self, root: int, before: dt.datetime) -> Iterator[tuple[int, str]]:
+        """The files and texts that were moved on before a time: descriptor of a folder, name."""
+        for parts in [(t,) for t in ("processed", "failed")] + [
+            (sub, t) for sub in self._subs for t in ("processed", "failed")
+        ]:
+            with contextlib.suppress(FileNotFoundError), reached(root, *parts) as within:
+                for name in os.listdir(within):  # noqa: PTH208
+                    found = _FINISHED.match(name)
+                    at = found and _time(found[1])
+                    if at and at < before and not is_folder(within, name):
+                        yield within, name
 
     @contextlib.contextmanager
     def _opened(self, *, for_file: bool = False) -> Iterator[int]:

@@ -42,7 +42,7 @@ from rollbook.uploads.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from typing import BinaryIO
+    from io import FileIO
     from uuid import UUID
 
     from rollbook.backends.database import Row
@@ -85,7 +85,9 @@ def folder_of(settings: Settings) -> Folder:
         raise ConflictError(
             "No folder is watched here. Set ROLLBOOK_WATCH_DIR for every process and start again."
         )
-    return Folder(settings.watch_dir, tuple(settings.watch_owners))
+    return Folder(
+        settings.watch_dir, tuple(settings.watch_owners), answer_s=settings.watch_answer_s
+    )
 
 
 async def accept(
@@ -108,7 +110,7 @@ async def accept(
     claim_id = uuid4()
     now = await clocks.now(system.pool)
     async with _locked(system, claim_id):
-        claim = await asyncio.to_thread(folder.claim, file, claim_id, priority=priority, at=now)
+        claim = await folder.call(folder.claim, file, claim_id, priority=priority, at=now)
         return None if claim is None else await _carry_on(system, folder, claim, owner, by)
 
 
@@ -122,17 +124,17 @@ async def resume(system: System, folder: Folder, claim: Claim) -> Taken | None:
         if not is_ours:
             return None
         if not claim.name:
-            await asyncio.to_thread(folder.clear, claim)
+            await folder.call(folder.clear, claim)
             return None
         log.info("claim resumed", claim=str(claim.id))
         now = await clocks.now(system.pool)
         if abs(now - claim.at) > OLD:
             # With its first time, the file's retention might already be over.
-            claim = await asyncio.to_thread(folder.renew, claim, now)
+            claim = await folder.call(folder.renew, claim, now)
         parameters = {"key": _key(claim)}
         recorded = await fetch_one(system.pool, _SQL["by_claim"], parameters)
         if recorded is not None:
-            await asyncio.to_thread(folder.finish, claim, "processed")
+            await folder.call(folder.finish, claim, "processed")
             return Taken(upload=recorded)
         return await _carry_on(system, folder, claim, await _owner(system, claim.sub))
 
@@ -185,7 +187,7 @@ def check_name(file_name: str) -> None:
 
 async def _find(folder: Folder, file_name: str) -> Waiting:
     """The file of this name, found in the folder's list and never opened by the given name."""
-    look = await asyncio.to_thread(folder.look)
+    look = await folder.call(folder.look)
     for file in look.files:
         if file.sub is None and file.name == file_name:
             return file
@@ -214,15 +216,15 @@ async def _carry_on(
             raise
         words = _in_words(claim, error, system.settings.time_zone)
         # Where its disk is full, the file waits for room, and isn't refused again and again.
-        await asyncio.to_thread(folder.explain, claim, words)
+        await folder.call(folder.explain, claim, words)
         if by is None:  # the API route writes the entry of an operator's refusal
             await audit.record(
                 system.pool, "take", who=owner, refused=error.code, about=claim.label
             )
-        await asyncio.to_thread(folder.finish, claim, "failed")
+        await folder.call(folder.finish, claim, "failed")
         log.warning("file refused", claim=str(claim.id), code=error.code)
         return Taken(refusal=error)
-    await asyncio.to_thread(folder.finish, claim, "processed")
+    await folder.call(folder.finish, claim, "processed")
     log.info("file taken", claim=str(claim.id), job_id=str(upload["id"]))
     return Taken(upload=upload)
 
@@ -235,7 +237,7 @@ async def _store(system: System, folder: Folder, claim: Claim) -> receive.Stored
                 "This is a link or a device instead of a file, so nothing was kept. Put the file "
                 "itself into the folder."
             )
-        _check_mark(file, claim)
+        await _check_mark(folder, file, claim)
         # Before a byte is read: a mistaken export may be larger than the store.
         if claim.mark.bytes > settings.max_upload_bytes:
             raise FileTooLargeError(
@@ -243,34 +245,34 @@ async def _store(system: System, folder: Folder, claim: Claim) -> receive.Stored
                 "it into several files and put them into the folder one by one."
             )
         try:
-            stored = await receive.store_file(system, claim.name, _chunks(file))
+            stored = await receive.store_file(system, claim.name, _chunks(folder, file))
         except FileNotScannedError as error:  # must not hold up the other files
             raise FileWaitsError(
                 "A file waits, because the virus scanner couldn't look at it. The log says why."
             ) from error
         try:
-            _check_mark(file, claim)
-        except FileWaitsError:
+            await _check_mark(folder, file, claim)
+        except RollbookError:
             await system.store.remove(stored.key)
             raise
     return stored
 
 
-def _check_mark(file: BinaryIO, claim: Claim) -> None:
-    if Mark.of(os.fstat(file.fileno())) != claim.mark:
+async def _check_mark(folder: Folder, file: FileIO, claim: Claim) -> None:
+    if Mark.of(await folder.call(os.fstat, file.fileno())) != claim.mark:
         raise FileWaitsError(
             "A file is still being written to. It is taken in when it no longer changes."
         )
 
 
 @contextlib.asynccontextmanager
-async def _reading(folder: Folder, claim: Claim) -> AsyncIterator[BinaryIO | None]:
+async def _reading(folder: Folder, claim: Claim) -> AsyncIterator[FileIO | None]:
     with contextlib.ExitStack() as stack:
-        yield await asyncio.to_thread(stack.enter_context, folder.reading(claim))
+        yield await folder.call(stack.enter_context, folder.reading(claim))
 
 
-async def _chunks(file: BinaryIO) -> AsyncIterator[bytes]:
-    while chunk := await asyncio.to_thread(file.read, READ_BYTES):
+async def _chunks(folder: Folder, file: FileIO) -> AsyncIterator[bytes]:
+    while chunk := await folder.call(file.read, READ_BYTES):
         yield chunk
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,9 @@ from rollbook.service import clocks
 
 if TYPE_CHECKING:
     from rollbook.service.system import System
+
+#: Files and texts that are removed in one step, whose time is limited.
+AT_ONCE = 500
 
 log = structlog.get_logger(__name__)
 
@@ -32,8 +34,15 @@ async def purge(system: System, *, dry_run: bool = False) -> int:
         return 0
     before = await clocks.agreed(system) - dt.timedelta(days=settings.watch_retention_days)
     folder = intake.folder_of(settings)
-    removed = await asyncio.to_thread(folder.purge, before, dry_run=dry_run)
-    if removed and not dry_run:
+    if dry_run:
+        return await folder.call(folder.count_finished, before)
+    removed, is_done = 0, False
+    while not is_done:
+        purged = await folder.call(folder.purge, before, most=AT_ONCE)
+        removed, is_done = removed + purged.removed, purged.is_done
+    if purged.stuck:
+        log.warning("files not removed from the watched folder", files=purged.stuck)
+    if removed:
         await audit.record(system.pool, "purge", who=None, about=f"{removed} folder files")
         log.info("old files removed from the watched folder", files=removed)
     return removed

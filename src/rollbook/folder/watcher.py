@@ -24,6 +24,7 @@ from rollbook.errors import (
     ConflictError,
     FileWaitsError,
     RollbookError,
+    ServiceUnavailableError,
 )
 from rollbook.folder import intake, retention
 from rollbook.folder.claims import Claim, Look, Mark, Waiting, is_wanted
@@ -149,7 +150,7 @@ class Watcher:
             # The next heartbeat must see a start, even when the stop was between two heartbeats.
             self._is_running = False
             return self._settings.watch_sweep_s
-        look = await asyncio.to_thread(self.folder.look)
+        look = await self.folder.call(self.folder.look)
         self._swept_at = clock.now()
         self._unmapped = look.unmapped
         self._note_left_alone(look.left_alone)
@@ -233,6 +234,9 @@ class Watcher:
         while not stop.is_set():
             self._heard_changed.clear()
             try:
+                for path in self._heard:
+                    # awatch asks for each in the event loop, which a share that hangs would stop.
+                    await self.folder.call(path.stat)
                 # Not recursive: a link to elsewhere would be followed.
                 events = awatch(
                     *self._heard,
@@ -243,7 +247,7 @@ class Watcher:
                 )
                 async for _ in events:
                     self._wake.set()
-            except (OSError, RuntimeError) as error:
+            except (OSError, RuntimeError, ServiceUnavailableError) as error:
                 # watchfiles raises a RuntimeError when the system has no watches left.
                 log.warning("no events of the folder, sweeping only", error=type(error).__name__)
                 await asyncio.sleep(self._settings.watch_sweep_s)
