@@ -106,16 +106,18 @@ def _close(process: subprocess.Popen[bytes]) -> None:
         pipe.close()
 
 
-async def _start(cls: type[slots.Child], settings: Settings, folder: Path) -> slots.Child:
+async def _start(
+    cls: type[slots.Child], settings: Settings, folder: Path, stuck: set[slots.Child]
+) -> slots.Child:
     """In place of ``Child.start``."""
     if slots.PROGRAM != PROGRAM:  # a test's own
-        return await _cold_start(settings, folder)
+        return await _cold_start(settings, folder, stuck)
     scratch.empty(folder)
     while _idle and _idle[-1].poll() is not None:
         _close(_idle.pop())
     process = await connected(_idle.pop() if _idle else await _begun())
     metrics.CHILDREN_STARTED.inc()
-    started = cls(process, folder)  # type: ignore[arg-type]
+    started = cls(process, folder, stuck)  # type: ignore[arg-type]
     environment = {**config.environment_for(settings), "TMPDIR": str(folder)}
     process.stdin.write(
         json.dumps({"environment": environment, "cwd": str(Path.cwd())}).encode() + b"\n"

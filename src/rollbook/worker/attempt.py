@@ -312,6 +312,10 @@ class Attempts:
             if not work.done():
                 work.cancel()
                 await asyncio.wait({work})
+            if self._slots.stuck is not None:
+                # Its process may not end for long, and would hold the merge's locks.
+                with contextlib.suppress(*UNAVAILABLE):
+                    await self._end_older({**upload, "attempt": upload["attempt"] + 1})
 
     async def _wait(self, upload: Row, before: waits.Wait | None) -> waits.Wait | None:
         """For which other change of the same members the attempt's merge waits."""

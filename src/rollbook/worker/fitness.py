@@ -1,4 +1,4 @@
-"""The worker's fitness checks: database, file store and scratch folder, before it takes jobs."""
+"""The worker's fitness checks, before it takes jobs: database, store, scratch folder, children."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 STORE_S = 60.0
 #: Seconds between two rounds of checks.
 LOOK_S = 3.0
-PARTS = ("database", "store", "scratch", "machine")
+#: Seconds that the disk of the scratch folder gets to answer.
+DISK_S = 10.0
+PARTS = ("database", "store", "scratch", "machine", "child")
 READ_ONLY = "PostgreSQL takes no changes right now (it is read-only)."
 NO_STORE = "The file store doesn't answer."
 
@@ -39,6 +41,8 @@ class Fitness:
         self._problems: dict[str, str] = {}
         self._has_proved_store = False
         self._store_good_until = 0.0
+        #: Asks the scratch folder's disk; there is one at most, although a disk may hang.
+        self._measuring: asyncio.Task[int] | None = None
 
     @property
     def problems(self) -> list[str]:
@@ -52,7 +56,7 @@ class Fitness:
     async def look(self, slots: Slots) -> None:
         """Run every check, set the metrics and log what has changed."""
         before, was_fit = self._problems, self.is_fit()
-        found = {**before, "machine": _machine()}
+        found = {**before, "machine": _machine(), "child": slots.stuck}
         if found["machine"] is None:  # the others need files and threads themselves
             found |= {
                 "database": await self._database(),
@@ -105,9 +109,16 @@ class Fitness:
 
     async def _scratch(self, slots: Slots) -> str | None:
         wanted = self._system.settings.scratch_free_mb
+        measuring = self._measuring or asyncio.create_task(asyncio.to_thread(_free_mb, slots))
+        self._measuring = measuring
+        if not (await asyncio.wait({measuring}, timeout=DISK_S))[0]:
+            return (
+                f"The scratch folder's disk gives no answer within {DISK_S:g} seconds. It resumes "
+                "automatically when it does."
+            )
+        self._measuring = None
         try:
-            await asyncio.to_thread(slots.restore_folder)
-            free = (await asyncio.to_thread(shutil.disk_usage, slots.folder)).free >> 20
+            free = measuring.result()
         except OSError as error:
             return f"The scratch folder can't be used ({error.strerror})."
         if free >= wanted:
@@ -116,6 +127,12 @@ class Fitness:
             f"The disk of the scratch folder has {free} MB free, and a job needs {wanted} "
             "(ROLLBOOK_SCRATCH_FREE_MB). It resumes automatically when there is room."
         )
+
+
+def _free_mb(slots: Slots) -> int:
+    """Free megabytes on the disk of the scratch folder, which is made where it is gone."""
+    slots.restore_folder()
+    return shutil.disk_usage(slots.folder).free >> 20
 
 
 def _machine() -> str | None:

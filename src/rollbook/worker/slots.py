@@ -42,11 +42,18 @@ if TYPE_CHECKING:
 MEMORY_INTERVAL_S = 0.2
 #: The longest line that a child answers with: what it says of a file has many columns and samples.
 MOST_ANSWER_BYTES = 16 << 20
+#: Seconds that a killed child gets to end. One that waits for a disk or share that hangs takes no
+#: signal before that answers.
+END_S = 10.0
 #: A child that is larger than this after an attempt is replaced: allocators rarely return memory.
 KEPT_CHILD_MB = 700
 
 PROGRAM = (sys.executable, "-m", "rollbook.worker.child")
 NOT_STARTED = "The process for the file could not be started. It will be tried again."
+STUCK = (
+    "A process of an earlier file was killed and doesn't end (process id {}), as when a disk or "
+    "share hangs. It may still hold its memory, so no other is started until it has ended."
+)
 
 log = structlog.get_logger(__name__)
 
@@ -63,13 +70,18 @@ class StageTimes:
 class Child:
     """One child process; ``child`` describes its work and its protocol."""
 
-    def __init__(self, process: asyncio.subprocess.Process, folder: Path) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, folder: Path, stuck: set[Child]
+    ) -> None:
         self._process = process
         self._folder = folder
+        self._stuck = stuck
 
     @classmethod
-    async def start(cls, settings: Settings, folder: Path) -> Child:
+    async def start(cls, settings: Settings, folder: Path, stuck: set[Child]) -> Child:
         """Start a child that works in a folder, and wait until it has loaded what it needs.
+
+        It adds itself to ``stuck`` where it is killed and doesn't end.
 
         Raises:
             ServiceUnavailableError: it can't be started now (no memory, no room on the disk, ...),
@@ -87,7 +99,7 @@ class Child:
         except OSError as error:
             raise ServiceUnavailableError(NOT_STARTED) from error
         metrics.CHILDREN_STARTED.inc()
-        child = cls(process, folder)
+        child = cls(process, folder, stuck)
         try:
             async with asyncio.timeout(settings.child_start_s):
                 is_ready = await child._receive() is not None
@@ -108,8 +120,13 @@ class Child:
 
     @property
     def is_usable(self) -> bool:
-        """Has the process not ended yet, and its folder not been removed?"""
-        return self._process.returncode is None and self._folder.is_dir()
+        """Has the process not ended, nor been killed, and its folder not been removed?"""
+        return not self.has_ended and self not in self._stuck and self._folder.is_dir()
+
+    @property
+    def has_ended(self) -> bool:
+        """Has the process ended?"""
+        return self._process.returncode is not None
 
     async def run(
         self,
@@ -169,10 +186,26 @@ class Child:
             return 0.0
 
     async def kill(self) -> None:
-        """End the process at once; an open transaction of it is rolled back by PostgreSQL."""
+        """End the process at once; an open transaction of it is rolled back by PostgreSQL.
+
+        One that doesn't end within ``END_S`` seconds is left to itself, among the stuck ones.
+        """
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
-        await self._process.wait()
+        if self in self._stuck:
+            return
+        try:
+            async with asyncio.timeout(END_S):
+                await self._process.wait()
+        except TimeoutError:
+            if not self.has_ended:
+                self._stuck.add(self)
+                log.error("child killed and not ended", pid=self.pid)
+                return
+        self.remove_folder()
+
+    def remove_folder(self) -> None:
+        """Remove what the process has worked on."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     async def _receive(self) -> dict[str, Any] | None:
@@ -197,6 +230,7 @@ class Slots:
         self._names = itertools.count()
         self._idle: list[Child] = []
         self._busy: set[Child] = set()
+        self._stuck: set[Child] = set()
         #: Of the work beside the attempts, one piece at a time: its callers hold this from its
         #: claim on.
         self.beside = asyncio.Semaphore(1)
@@ -233,8 +267,19 @@ class Slots:
     def measure(self) -> None:
         """Note the memory of each child; a slot's number says nothing but how many there are."""
         metrics.CHILD_MEMORY.clear()
-        for slot, child in enumerate((*self._busy, *self._idle)):
+        for slot, child in enumerate((*self._busy, *self._idle, *self._stuck)):
             metrics.CHILD_MEMORY.labels(slot=str(slot)).set(child.memory_mb * 2**20)
+
+    @property
+    def stuck(self) -> str | None:
+        """Why no child is started, as a sentence: one that was killed hasn't ended."""
+        for child in [child for child in self._stuck if child.has_ended]:
+            self._stuck.discard(child)
+            child.remove_folder()
+            log.info("child that was killed has ended", pid=child.pid)
+        if not self._stuck:
+            return None
+        return STUCK.format(", ".join(sorted(str(child.pid) for child in self._stuck)))
 
     @property
     def folder(self) -> Path:
@@ -275,6 +320,7 @@ class Slots:
 
         Raises:
             TimedOutError: it took longer than ROLLBOOK_JOB_TIMEOUT_S.
+            ServiceUnavailableError: no child can be started, or an earlier one doesn't end.
             OutOfMemoryError: it needed more than ROLLBOOK_CHILD_MEMORY_MB.
             RollbookError: what the attempt itself raised.
         """
@@ -351,12 +397,15 @@ class Slots:
             await asyncio.to_thread(self.restore_folder)
         except OSError as error:
             raise ServiceUnavailableError(NOT_STARTED) from error
-        return await Child.start(self._settings, self._folder / f"child-{next(self._names)}")
+        folder = self._folder / f"child-{next(self._names)}"
+        return await Child.start(self._settings, folder, self._stuck)
 
     @contextlib.asynccontextmanager
     async def _child(self) -> AsyncIterator[Child]:
         while self._idle and not self._idle[-1].is_usable:
             await self._idle.pop().kill()
+        if (reason := self.stuck) is not None:
+            raise ServiceUnavailableError(reason)
         child = self._idle.pop() if self._idle else await self._start()
         self._busy.add(child)
         try:

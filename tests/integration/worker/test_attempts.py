@@ -13,11 +13,12 @@ import pytest
 
 from rollbook.backends.database import connect
 from rollbook.backends.redis import make_client
-from rollbook.errors import ChildDiedError, UnreadableFileError
+from rollbook.errors import ChildDiedError, ServiceUnavailableError, UnreadableFileError
 from rollbook.queue.subscriber import QueueEvent, Subscriber
 from rollbook.uploads import control, lookup
 from rollbook.worker import slots
 from tests.files import csv_file, members
+from tests.integration.folder.watching import until
 from tests.integration.queue.test_subscriber import counted
 from tests.integration.worker.test_worker import (
     ended,
@@ -34,6 +35,7 @@ from tests.waiting import PATIENCE_S, job_event
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
+    from uuid import UUID
 
     from rollbook.config import Settings
     from rollbook.model import User
@@ -297,3 +299,51 @@ async def test_an_upload_in_a_paused_queue_is_cancelled_and_leaves_it(
     assert await system.queue.state(upload_id) is None
     assert (await lookup.get(system, user, upload_id))["status"] == "cancelled"
     assert (await system.queue.stats())["total"] == 0
+
+
+def sessions_of(settings: Settings, upload_id: UUID) -> int:
+    """Sessions of the upload's attempts."""
+    with connect(settings.database_address) as connection:
+        name = f"rollbook-child {upload_id} %"
+        found = connection.execute(
+            "SELECT count(*) AS n FROM pg_stat_activity WHERE application_name LIKE %s", [name]
+        ).fetchone()
+    assert found is not None
+    return int(found["n"])
+
+
+async def test_a_child_that_does_not_end_costs_its_attempt_and_no_other_is_started(
+    system: System, make_user: MakeUser, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that waits for a share that hangs takes no signal, not even to be killed."""
+    user = await make_user()
+    monkeypatch.setattr(slots, "END_S", 0.2)
+    hasty = system_with(system, job_timeout_s=1, concurrency=1)
+    async with working(hasty) as worker:
+        await until(lambda: bool(worker.slots._idle))
+        [child] = worker.slots._idle
+        with merges_held(settings), monkeypatch.context() as patch:
+            patch.setattr(child._process, "kill", lambda: None)
+            upload_id = await sent(hasty, user, csv_file(20))
+            await job_event(settings, upload_id, "progress")
+            await system.queue.pause()
+            await job_event(settings, upload_id, "delayed")
+            waits = await lookup.get(system, user, upload_id)
+            assert (waits["error_code"], waits["attempt"]) == ("timed_out", 1)
+            await until(lambda: "child" in worker.fitness._problems)
+            assert f"process id {child.pid}" in worker.fitness._problems["child"]
+            assert not worker.fitness.is_fit()
+            # The process goes on, and holds no lock of the merge.
+            await until(lambda: sessions_of(settings, upload_id) == 0)
+            assert psutil.pid_exists(child.pid)
+            with pytest.raises(ServiceUnavailableError, match="doesn't end"):
+                await worker.slots.run(uuid4(), 0, lambda _: None)
+        assert in_members(settings) == []
+        worker.slots._settings = settings
+        child._process.kill()
+        async with asyncio.timeout(PATIENCE_S):
+            await child._process.wait()
+        await until(worker.fitness.is_fit)
+        await system.queue.resume()
+        assert (await ended(hasty, user, upload_id))["status"] == "completed"
+        assert worker.slots.stuck is None
