@@ -140,7 +140,7 @@ async def append_to_file(
     _describe(response, await _append(request, system, user, file_id, offset=upload_offset))
 
 
-@router.delete("/{file_id}", status_code=204, responses=failures(404, 503))
+@router.delete("/{file_id}", status_code=204, responses=failures(404, 423, 503))
 async def discard_file(file_id: UUID, system: SystemParam, user: UserParam, _: Versioned) -> None:
     """Remove a file of which parts are still missing."""
     await partial.remove(system, user, file_id)

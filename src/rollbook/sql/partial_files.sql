@@ -36,13 +36,26 @@ WHERE id = %(id)s;
 -- The parts could not be joined.
 UPDATE partial_files SET joining_until = NULL WHERE id = %(id)s;
 
+-- name: withdraw
+-- A file that its sender doesn't want any more, unless its parts are being joined.
+DELETE FROM partial_files
+WHERE id = %(id)s AND owner_id = %(owner_id)s AND (joining_until IS NULL OR joining_until < now())
+RETURNING parts;
+
+-- name: is_partial
+-- Whether not all of it is there.
+SELECT EXISTS (SELECT FROM partial_files WHERE id = %(id)s AND owner_id = %(owner_id)s) AS found;
+
 -- name: forget
--- A file that is complete, refused, or not wanted any more.
+-- A file that is complete or refused.
 DELETE FROM partial_files WHERE id = %(id)s AND owner_id = %(owner_id)s RETURNING parts;
 
 -- name: expired
--- Files that were begun too long ago, at most a thousand. No scope applies: the system removes them.
+-- Files that were begun too long ago and whose parts nobody joins, at most a thousand. No scope applies:
+-- the system removes them.
 DELETE FROM partial_files
-WHERE id IN (SELECT id FROM partial_files WHERE created_at < now() - make_interval(hours => %(hours)s)
+WHERE id IN (SELECT id FROM partial_files
+             WHERE created_at < now() - make_interval(hours => %(hours)s)
+               AND (joining_until IS NULL OR joining_until < now())
              ORDER BY created_at LIMIT 1000 FOR UPDATE SKIP LOCKED)
 RETURNING parts;

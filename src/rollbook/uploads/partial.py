@@ -195,16 +195,25 @@ async def remove(system: System, user: User, file_id: UUID) -> None:
 
     Raises:
         NotFoundError: there is none, or it is complete; a complete one expires by itself.
+        BusyFileError: another request is joining its parts.
     """
     own = {"id": file_id, "owner_id": user.id}
-    forgotten = await fetch_one(system.pool, _SQL["forget"], own)
+    forgotten = await fetch_one(system.pool, _SQL["withdraw"], own)
     if forgotten is None:
+        if (await fetch_row(system.pool, _SQL["is_partial"], own))["found"]:
+            raise BusyFileError(
+                "Another request is finishing this file, so nothing was removed. It is removed by "
+                "itself if nobody sends it."
+            )
         raise NotFoundError("There is no such file that is coming in. Nothing was removed.")
     await _remove(system, forgotten["parts"])
 
 
 async def remove_expired(system: System) -> int:
-    """Remove the files that were begun over ROLLBOOK_RESUME_HOURS ago; returns how many."""
+    """Remove the files that were begun over ROLLBOOK_RESUME_HOURS ago; returns how many.
+
+    Not those whose parts are being joined: the request that does it needs them.
+    """
     hours = {"hours": system.settings.resume_hours}
     found = await fetch_all(system.pool, _SQL["expired"], hours)
     for row in found:

@@ -12,7 +12,7 @@ import pytest
 
 from rollbook.accounts.users import issue_token
 from rollbook.model import Role, User
-from rollbook.uploads import checks, partial
+from rollbook.uploads import checks, partial, receive
 from tests.files import csv_file
 from tests.integration.worker.test_worker import working
 from tests.waiting import job_event
@@ -246,6 +246,31 @@ async def test_files_that_nobody_finishes_are_limited_and_removed(
     assert await partial.remove_expired(system) == most
     assert await stored_keys(system) == []
     assert (await begin(client, 100)).status_code == 201
+
+
+async def test_a_file_whose_parts_are_being_joined_is_neither_expired_nor_withdrawn(
+    client: httpx.AsyncClient, system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its sender would be told, after all of it came, that a part is no longer there."""
+    content = csv_file(rows=2)
+    where = address(await begin(client, len(content)))
+    assert (await add(client, where, content[:50], 0)).status_code == 204
+    store_file = receive.store_file
+    removed: list[int] = []
+
+    async def meanwhile(*given: Any, **named: Any) -> receive.StoredFile:
+        async with system.pool.connection() as connection:
+            await connection.execute(
+                "UPDATE partial_files SET created_at = now() - interval '13 hours'"
+            )
+        removed.append(await partial.remove_expired(system))
+        assert (await client.delete(where, headers=TUS)).status_code == 423
+        return await store_file(*given, **named)
+
+    monkeypatch.setattr(receive, "store_file", meanwhile)
+    assert (await add(client, where, content[50:], 50)).status_code == 204
+    assert removed == [0]
+    assert await offset_of(client, where) == len(content)
 
 
 async def test_a_finished_file_whose_answer_was_lost_is_not_sent_again(
