@@ -465,9 +465,9 @@ class Undoing(BaseModel):
     restored: int = Field(description="Changed by the upload, and as they were before it.")
     kept: int = Field(description="Kept as they are, because they were changed since.")
     kept_because: dict[KeptBecause, int] = Field(
-        description="later_upload: a later upload changed or holds them. edited: by hand. joined: "
-        "another member was joined to them. creation_undone: the upload removed them, and the one "
-        "that created them was undone since."
+        description="later_upload: a later upload changed, removed or holds them. edited: by hand. "
+        "joined: another member was joined to them. creation_undone: the upload removed them, and "
+        "the one that created them was undone since, while nothing else held them."
     )
     gone: int = Field(description="Created or changed by the upload, and deleted since.")
     undone_at: dt.datetime | None

@@ -387,14 +387,14 @@ async def separate_members(
 ) -> Answer[None]:
     """Take a join back: the record that went comes back, and filled fields are emptied.
 
-    It doesn't come back where the upload that created it was undone since.
+    It doesn't come back where the upload that created it was undone since and nothing else held it.
     """
     is_back = await duplicates.separate(system, user, pair_id, reason=body.reason)
     message = (
         "They are two members again."
         if is_back
         else "The join is taken back. The record that went isn't brought back: the upload that "
-        "created it was undone since, and no other file holds the person."
+        "created it was undone since, and nothing else held the person."
     )
     return Answer(message=message, data=None)
 

@@ -35,7 +35,7 @@ Parameters = Mapping[str, Any] | None
 Answer = TypeVar("Answer")
 
 #: The schema revision that this code needs; ``schema.migrate`` upgrades to it.
-SCHEMA_REVISION = "0058"
+SCHEMA_REVISION = "0059"
 #: Timeout for a connection to PostgreSQL, in seconds.
 CONNECT_TIMEOUT_S = 10
 #: How long a transaction of a pool may do nothing, as a share of what a statement gets.

@@ -29,7 +29,7 @@ from rollbook.backends.database import (
 )
 from rollbook.errors import ConflictError, NotFoundError
 from rollbook.members import correct, history, index, profile
-from rollbook.uploads.undo import RECORDS_LOCK
+from rollbook.uploads.undo import RECORDS_LOCK, lock_of_undo
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -100,6 +100,7 @@ async def _step(system: System) -> int | None:
         unbounded(connection)
         await execute(connection, _SQL["bound"])
         pairs = await _pairs(connection, due["groups"], system.settings.duplicates_threshold)
+        await execute(connection, _SQL["close_joined"], {"groups": due["groups"]})
         await execute(connection, _SQL["forget_open"], {"groups": due["groups"]})
         if pairs:
             columns = dict(zip(Pair._fields, zip(*pairs, strict=True), strict=True))
@@ -284,6 +285,7 @@ async def join(
             "record": Jsonb(gone["record"]),
             "filled": Jsonb(filled),
         }
+        await execute(connection, _SQL["hand_over"], {"id": pair_id})
         await execute(connection, _SQL["note_join"], values)
         await execute(connection, _SQL["remove_gone"], {**values, **scope})
         await _decide(connection, user, pair_id, "joined")
@@ -298,8 +300,8 @@ async def separate(system: System, user: User, pair_id: UUID, *, reason: str) ->
     """Take a join back: the record that went comes back, and filled fields are emptied again.
 
     A field that was changed since then stays. If the member who was kept is gone since, only the
-    record comes back. It stays away where the upload that created it was undone since and no other
-    file has confirmed it, as with the undoing of a removal.
+    record comes back. It stays away where the upload that created it was undone since and nothing
+    else held it, as with the undoing of a removal.
 
     Returns:
         Whether the record came back.
@@ -312,15 +314,18 @@ async def separate(system: System, user: User, pair_id: UUID, *, reason: str) ->
     scope = user.scope.parameters()
     async with profile.changing(system, _OF_PAIR) as connection:
         await lock(connection, RECORDS_LOCK, is_shared=True)
+        maker = await fetch_one(connection, _SQL["maker"], {"id": pair_id})
+        if maker is not None:
+            # Undoing it decides whether the record comes back, or sees that it has.
+            await lock(connection, lock_of_undo(maker["id"]))
         await execute(connection, _SQL["lock_kept"], {"id": pair_id, **scope})
         found = await fetch_one(connection, _SQL["lock_join"], {"id": pair_id, **scope})
-        maker = await fetch_one(connection, _SQL["lock_maker"], {"id": pair_id})
         if found is None:
             raise NotFoundError(
                 "There is no such join that can be taken back. Its record is kept for "
                 f"{system.settings.undo_days} days."
             )
-        is_wanted = maker is None or not maker["is_undone"]
+        is_wanted = not found["is_unwanted"]
         if is_wanted and not await execute(
             connection, _SQL["bring_back"], {"id": pair_id, **scope}
         ):
@@ -334,11 +339,14 @@ async def separate(system: System, user: User, pair_id: UUID, *, reason: str) ->
             columns: dict[str, Any] = dict.fromkeys(emptied)
             if history.OWN in emptied:
                 own = found["now_"][history.OWN].items()
-                columns[history.OWN] = {n: v for n, v in own if n not in emptied[history.OWN]}
+                left = {n: v for n, v in own if n not in emptied[history.OWN]}
+                # As merges store it where there are none.
+                columns[history.OWN] = left or None
             row = await profile.write(connection, user, found["kept"], columns)
             await profile.note_correction(connection, user, row, reason, changes)
         await execute(connection, _SQL["forget_join"], {"id": pair_id})
-        await _decide(connection, user, pair_id, "open")
+        if found["status"] != "different":
+            await _decide(connection, user, pair_id, "open")
         await audit.record(
             connection,
             "separate_members",

@@ -63,8 +63,21 @@ SELECT LEAST(due.id_number, m.id_number), GREATEST(due.id_number, m.id_number), 
 FROM due JOIN same_phone AS m USING (cell_number)
 WHERE due.id_number <> m.id_number AND m.members <= %(most_per_phone)s;
 
+-- name: close_joined
+-- Open pairs of these people that were joined before are joined again, as far as they aren't found
+-- again: the record that went stays, and comes back by hand if the file that has created the person
+-- again is undone.
+WITH due AS MATERIALIZED (
+    SELECT lpad(person::text, GREATEST(13, length(person::text)), '0') AS id_number
+    FROM duplicates_due AS d CROSS JOIN unnest(d.people) AS person WHERE d.id = ANY(%(groups)s)
+)
+UPDATE member_duplicates AS d SET status = 'joined', decided_at = j.at
+FROM member_joins AS j
+WHERE j.id = d.id AND d.status = 'open'
+  AND (d.one IN (SELECT id_number FROM due) OR d.other IN (SELECT id_number FROM due));
+
 -- name: forget_open
--- Open pairs of these people are found again, or aren't pairs any more.
+-- Other open pairs of these people are found again, or aren't pairs any more.
 WITH due AS MATERIALIZED (
     SELECT lpad(person::text, GREATEST(13, length(person::text)), '0') AS id_number
     FROM duplicates_due AS d CROSS JOIN unnest(d.people) AS person WHERE d.id = ANY(%(groups)s)
@@ -128,14 +141,17 @@ LIMIT %(most)s
 
 -- name: joined_page
 -- A page of the joins of the reader's scope that can be taken back, the latest first. The record that
--- went is the stored one; the member who was kept may be gone since.
-SELECT d.*, m.member_id AS kept,
+-- went is the stored one; the member who was kept may be gone since. The pair may have been listed and
+-- decided again, while another file held the person.
+SELECT d.id, d.one, d.other, d.why, d.score, d.found_at, 'joined' AS status, j.at AS decided_at,
+       m.member_id AS kept,
        CASE WHEN j.gone = d.one THEN to_jsonb(was) ELSE to_jsonb(m) END AS one_member,
        CASE WHEN j.gone = d.one THEN to_jsonb(m) ELSE to_jsonb(was) END AS other_member
-FROM member_joins AS j JOIN member_duplicates AS d ON d.id = j.id AND d.status = 'joined'
+FROM member_joins AS j JOIN member_duplicates AS d ON d.id = j.id
 CROSS JOIN LATERAL jsonb_populate_record(NULL::members, j.record) AS was
 LEFT JOIN members AS m ON m.id_number = j.kept
 WHERE {why}
+  AND NOT EXISTS (SELECT FROM members AS back WHERE back.id_number = j.gone)
   AND in_scope(was.province, was.municipality, %(scope_province)s, %(scope_municipality)s)
   AND (m.id_number IS NULL
        OR in_scope(m.province, m.municipality, %(scope_province)s, %(scope_municipality)s))
@@ -143,10 +159,11 @@ ORDER BY j.at DESC, d.id LIMIT %(limit)s OFFSET %(offset)s;
 
 -- name: joined_page_counted
 -- Those of all pages.
-SELECT FROM member_joins AS j JOIN member_duplicates AS d ON d.id = j.id AND d.status = 'joined'
+SELECT FROM member_joins AS j JOIN member_duplicates AS d ON d.id = j.id
 CROSS JOIN LATERAL jsonb_populate_record(NULL::members, j.record) AS was
 LEFT JOIN members AS m ON m.id_number = j.kept
 WHERE {why}
+  AND NOT EXISTS (SELECT FROM members AS back WHERE back.id_number = j.gone)
   AND in_scope(was.province, was.municipality, %(scope_province)s, %(scope_municipality)s)
   AND (m.id_number IS NULL
        OR in_scope(m.province, m.municipality, %(scope_province)s, %(scope_municipality)s))
@@ -169,12 +186,22 @@ ORDER BY m.id_number FOR UPDATE;
 UPDATE member_duplicates
 SET status = %(status)s, decided_at = clock_timestamp(), decided_by = %(by)s WHERE id = %(id)s;
 
+-- name: hand_over
+-- A pair that is joined again: the record of before is what was there before the upload that created
+-- the person again, and undoing that one brings it back.
+INSERT INTO member_changes (upload_id, id_number, former_changed_at, before, is_removed)
+SELECT m.created_by_upload, j.gone, (j.record ->> 'changed_at')::timestamptz, j.record, true
+FROM member_joins AS j JOIN members AS m ON m.id_number = j.gone
+WHERE j.id = %(id)s AND j.is_unwanted IS NOT TRUE
+ON CONFLICT DO NOTHING;
+
 -- name: note_join
 -- What is needed to take a join back.
 INSERT INTO member_joins (id, kept, gone, record, filled)
 VALUES (%(id)s, %(kept)s, %(gone)s, %(record)s, %(filled)s)
 ON CONFLICT (id) DO UPDATE
-SET (kept, gone, record, filled, at) = ROW(excluded.kept, excluded.gone, excluded.record, excluded.filled, now());
+SET (kept, gone, record, filled, at, is_unwanted)
+  = ROW(excluded.kept, excluded.gone, excluded.record, excluded.filled, now(), NULL);
 
 -- name: remove_gone
 -- The record of the one who is joined to the other.
@@ -189,35 +216,24 @@ WHERE m.id_number = (SELECT kept FROM member_joins WHERE id = %(id)s)
   AND in_scope(m.province, m.municipality, %(scope_province)s, %(scope_municipality)s)
 FOR UPDATE;
 
+-- name: maker
+-- The upload that created the record which went.
+SELECT (record ->> 'created_by_upload')::uuid AS id FROM member_joins WHERE id = %(id)s;
+
 -- name: lock_join
 -- A join of the reader's scope that can be taken back, locked, with the member who was kept. That one
 -- may be gone since, by a list of removals; the record that went comes back all the same.
-SELECT j.*, jsonb_strip_nulls(to_jsonb(m)) AS now_,
+SELECT j.*, d.status, jsonb_strip_nulls(to_jsonb(m)) AS now_,
        COALESCE(m.member_id, (j.record ->> 'member_id')::uuid) AS member_id
-FROM member_joins AS j
-JOIN member_duplicates AS d ON d.id = j.id AND d.status = 'joined'
+FROM member_joins AS j JOIN member_duplicates AS d ON d.id = j.id
 LEFT JOIN members AS m ON m.id_number = j.kept
 WHERE j.id = %(id)s
-  AND CASE WHEN m.id_number IS NULL
-           THEN in_scope(j.record ->> 'province', j.record ->> 'municipality',
-                         %(scope_province)s, %(scope_municipality)s)
-           ELSE in_scope(m.province, m.municipality, %(scope_province)s, %(scope_municipality)s) END
+  AND (d.status = 'joined' OR NOT EXISTS (SELECT FROM members AS b WHERE b.id_number = j.gone))
+  AND in_scope(j.record ->> 'province', j.record ->> 'municipality', %(scope_province)s,
+               %(scope_municipality)s)
+  AND (m.id_number IS NULL
+       OR in_scope(m.province, m.municipality, %(scope_province)s, %(scope_municipality)s))
 FOR UPDATE OF j, d;
-
--- name: lock_maker
--- Whether the upload that created the record which went was undone since, and would have removed it:
--- no other file has changed or confirmed the person after it, and nobody has corrected the record by
--- hand. Undoing waits for this transaction, and sees what it brings back.
-SELECT maker.undone_at IS NOT NULL
-       AND j.record ->> 'changed_by_upload' = j.record ->> 'created_by_upload'
-       AND NOT EXISTS (SELECT FROM member_corrections AS c
-                       WHERE c.id_number = j.gone AND c.user_id IS NOT NULL)
-       AND NOT EXISTS (
-           SELECT FROM upload_claims AS l JOIN uploads AS u ON u.id = l.upload_id
-           WHERE u.undone_at IS NULL AND u.finished_at > maker.finished_at
-             AND j.gone::bigint = ANY(l.people)) AS is_undone
-FROM member_joins AS j JOIN uploads AS maker ON maker.id = (j.record ->> 'created_by_upload')::uuid
-WHERE j.id = %(id)s FOR SHARE OF maker;
 
 -- name: bring_back
 -- The record as it was; none where the person is a member again.

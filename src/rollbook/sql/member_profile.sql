@@ -70,7 +70,8 @@ WHERE m.id_number = %(id_number)s
 -- name: changes_of
 -- What the member was before each upload that changed the member, and the upload's row; of a member
 -- whom `by_index` has found. What is no upload of the reader's scope has no id.
-SELECT c.changed_at AS at, c.before, u.id = %(created_by_upload)s AS is_edit,
+SELECT c.changed_at AS at, c.before,
+       u.id = %(created_by_upload)s AND NOT c.is_removed AS is_edit,
        CASE WHEN shown.it THEN u.id END AS job_id,
        CASE WHEN shown.it THEN (
            SELECT min(row_number) FROM upload_rows AS r

@@ -19,7 +19,15 @@ from psycopg_pool import PoolTimeout
 
 from rollbook import clock
 from rollbook.accounts import audit
-from rollbook.backends.database import execute, fetch_listed, fetch_one, fetch_row, lock, queries
+from rollbook.backends.database import (
+    execute,
+    fetch_all,
+    fetch_listed,
+    fetch_one,
+    fetch_row,
+    lock,
+    queries,
+)
 from rollbook.errors import BusyError, ConflictError, NotFoundError, ServerLimitError
 from rollbook.service import clocks
 from rollbook.uploads.receive import lock_of_rows
@@ -34,11 +42,16 @@ if TYPE_CHECKING:
     from rollbook.model import User
     from rollbook.service.system import System
 
+#: How it is decided, in this order.
+_DECISIONS: Final = (
+    "find_records", "analyze_records", "find_claims", "find_held", "find_successors", "decide",
+    "analyze",
+)  # fmt: skip
 _SQL, _VERIFICATIONS = queries("undo"), queries("verifications")
 #: What undoing writes, in this order.
 _WRITES: Final = (
-    "remove", "restore", "bring_back", "forget_changes", "withdraw_claim", "keep_list",
-    "note_written",
+    "remove", "restore", "bring_back", "note_unwanted", "note_unwanted_joins", "replace_unwanted",
+    "hand_over", "forget_changes", "withdraw_claim", "keep_list", "note_written",
 )  # fmt: skip
 #: Shared by all that may make a member of a stored record again, or store a member's record: by
 #: undoing, and by joining and separating members. An erasure that deletes stored records has it for
@@ -94,11 +107,13 @@ async def undo(system: System, user: User, upload_id: UUID, *, dry_run: bool) ->
         if not dry_run:
             await lock(connection, RECORDS_LOCK, is_shared=True)
             # The second of two waits here, and sees then that the upload is undone.
-            await lock(connection, f"undo {upload_id}")
+            await _lock_makers(connection, upload_id)
             _check(await _upload(connection, user, upload_id), system, now=now)
             # Fixed rows that are being sent are recorded before, or see that the upload is undone.
             await lock(connection, lock_of_rows(upload_id))
             await execute(connection, _SQL["lock_members"], {"id": upload_id})
+            # A list that was undone meanwhile may have handed records over to this upload.
+            await _lock_makers(connection, upload_id)
         upload = await _upload(
             connection, user, upload_id, query="upload" if dry_run else "lock_upload"
         )
@@ -113,6 +128,16 @@ async def undo(system: System, user: User, upload_id: UUID, *, dry_run: bool) ->
     if not dry_run:
         log.info("upload undone", job_id=str(upload_id), **asdict(counts))
     return Undone(upload, counts, dry_run)
+
+
+def lock_of_undo(upload_id: UUID) -> str:
+    """Held while an upload is undone, and while records that it has created are brought back."""
+    return f"undo {upload_id}"
+
+
+async def _lock_makers(connection: AsyncConnection[Row], upload_id: UUID) -> None:
+    for maker in await fetch_all(connection, _SQL["makers"], {"id": upload_id}):
+        await lock(connection, lock_of_undo(maker["id"]))
 
 
 async def kept(system: System, user: User, upload_id: UUID, paging: Paging) -> Listed:
@@ -241,9 +266,8 @@ async def _decide(connection: AsyncConnection[Row], upload_id: UUID) -> Counts:
             f"later uploads ({unrecorded['uploads']}). Undoing this one might remove members whom "
             "they hold, so nothing was changed; send a file with the right values instead."
         )
-    await connection.execute(_SQL["find_claims"], own)
-    await connection.execute(_SQL["decide"], own)
-    await connection.execute(_SQL["analyze"])
+    for query in _DECISIONS:
+        await connection.execute(_SQL[query], own)
     found = await fetch_row(connection, _SQL["count"], own)
     return Counts(**found)
 

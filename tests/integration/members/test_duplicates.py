@@ -488,6 +488,77 @@ async def test_a_person_who_is_sent_again_after_a_join_is_a_member_and_a_pair_ag
     assert back.status_code == 404
 
 
+async def test_a_join_can_be_taken_back_after_a_file_that_had_the_person_again_is_undone(
+    site: Site, system: System, client: httpx.AsyncClient
+) -> None:
+    send(site, *two())
+    await looked(system)
+    before = site.members()
+    path, one, _ = await pair_of(client)
+    await client.post(f"{path}/join", json={"keep": one["member_id"], "reason": "same person"})
+    [kept] = site.members()
+    [gone] = set(before) - {kept}
+    again = next(row for row in two() if row["ID Number"] == gone)
+    done = site.send(csv_file([again], headers=(*member(0), "Email")), "again.csv")
+    await looked(system)
+    assert len(await listed(client)) == 1
+    assert await listed(client, status="joined") == []
+    # The pair is looked at once more.
+    send(site, dict(again, Ward="79800002"))
+    await looked(system)
+    for upload in (site.members()[gone]["changed_by_upload"], done.upload["id"]):
+        address = f"/api/v1/bulk-upload/undo/{upload}"
+        assert (await client.post(address, json={"dry_run": False})).status_code == 200
+    assert set(site.members()) == {kept}
+    for _ in range(2):
+        [pair] = await listed(client, status="joined")
+        assert (pair["status"], len(pair["members"])) == ("joined", 2)
+        assert pair["decided_at"] is not None
+        await looked(system)
+    back = await client.post(f"{path}/separate", json={"reason": "two people"})
+    assert back.status_code == 200, back.text
+    assert site.members()[gone] == before[gone]
+
+
+@pytest.mark.parametrize("moved", ["kept", "gone"])
+async def test_a_join_is_taken_back_only_where_both_are_of_the_office(
+    moved: str, site: Site, system: System, as_user: AsUser, make_user: MakeUser, operator: User
+) -> None:
+    national = as_user(operator)
+    key, _, path, _ = await by_mistake(site, system, national)
+    await joined_to(site, national, path, key)
+    if moved == "kept":
+        move = "UPDATE members SET province = 'KZN', municipality = 'eThekwini'"
+    else:
+        move = """UPDATE member_joins SET record = record || '{"province": "KZN"}'"""
+    site.connection.execute(move)
+    site.connection.commit()
+    office = as_user(await make_user(Role.PROVINCE_ADMIN, "GP"))
+    assert await listed(office, status="joined") == []
+    refused = await office.post(f"{path}/separate", json={"reason": "two people"})
+    assert refused.status_code == 404, refused.text
+    assert set(site.members()) == {key}
+    national = as_user(operator)
+    back = await national.post(f"{path}/separate", json={"reason": "two people"})
+    assert back.status_code == 200, back.text
+
+
+async def test_taking_back_a_join_leaves_no_empty_document_of_own_fields(
+    site: Site, system: System, client: httpx.AsyncClient
+) -> None:
+    """The next file with empty own columns counted the member as updated."""
+    key, other, path, _ = await by_mistake(site, system, client)
+    site.connection.execute(
+        "UPDATE members SET own_fields = %s WHERE id_number = %s", (Jsonb({"kin": "K"}), other)
+    )
+    site.connection.commit()
+    await joined_to(site, client, path, key)
+    assert site.members()[key]["own_fields"] == {"kin": "K"}
+    back = await client.post(f"{path}/separate", json={"reason": "two people"})
+    assert back.status_code == 200, back.text
+    assert site.members()[key]["own_fields"] is None
+
+
 async def test_an_office_sees_pairs_of_its_own_members_only(
     site: Site, system: System, as_user: AsUser, make_user: MakeUser, operator: User
 ) -> None:
