@@ -99,8 +99,8 @@ bench-estimates: setup ## How well the expected starts of waiting uploads are me
 soak: setup ## A fault a minute under load, and nothing lost (MINUTES=30, SEED=1)
 	@PYTHONPATH=. $(LONG) soak-$(or $(MINUTES),30) $(or $(MINUTES),30) 'A fault a minute under load' -- $(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1)
 
-faults-long: setup ## Every kind of fault under load, with S3, and nothing lost (MINUTES=30, SEED=1; root)
-	@PYTHONPATH=. $(LONG) faults-long-$(or $(MINUTES),30) $(or $(MINUTES),30) 'Every kind of fault under load' -- $(BIN)/python -m benchmarks.storm --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1)
+faults-long: setup ## Every kind of fault under load, with S3, and nothing lost (MINUTES=30, SEED=1, ONLY=everything_restarted; root)
+	@PYTHONPATH=. $(LONG) faults-long-$(or $(MINUTES),30) $(or $(MINUTES),30) 'Every kind of fault under load' -- $(BIN)/python -m benchmarks.storm --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1) $(if $(ONLY),--only $(ONLY))
 
 bench-scale: setup ## How it grows: 1 to 4 workers, 1k to 1M rows, 0 to 10M members (7 min; MORE="--most-rows 100000")
 	@PYTHONPATH=. $(LONG) bench-scale 7 'How it grows' -- $(BIN)/python -m benchmarks.scale $(MORE)

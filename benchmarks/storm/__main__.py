@@ -1,6 +1,7 @@
 """Break everything that can break, under load, and count afterwards.
 
-Run from the root of the project, as root: ``make faults-long`` (MINUTES=30 SEED=1). Two API
+Run from the root of the project, as root: ``make faults-long`` (MINUTES=30 SEED=1; ONLY names
+kinds of faults, such as ``everything_restarted``, whose figures go into no page). Two API
 processes and three workers share PostgreSQL, Valkey and an S3 server. Offices send new members and,
 again and again, the full lists of their members; an operator undoes some of these meanwhile. Every
 kind of fault of docs/explanation/guarantees.md comes in a random order. After each one a small file
@@ -23,6 +24,7 @@ import random
 import shutil
 import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -51,8 +53,7 @@ from tests.integration.backends.object_store import BUCKET, MOODS, Door, MoodyDo
 from rollbook.engines.postgres import SOCKET_NAME
 
 if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 ROOT: Final = Path(__file__).parents[2]
 RESULTS: Final = Path(__file__).with_name("results.json")
@@ -74,6 +75,10 @@ OPEN_AT_MOST: Final = 6
 QUIET_S: Final = 5.0
 #: Seconds that a fault that lasts may last.
 SHORTEST_S, LONGEST_S = 4.0, 12.0
+#: Longest pause between two restarts of a series, and what a process gets to end after SIGTERM, in
+#: seconds. A worker without PostgreSQL takes longer; the engines must be back soon.
+LONGEST_PAUSE_S: Final = 1.5
+STOP_S: Final = 3.0
 #: Seconds within which a small file is through after a fault, a file is taken by an API, an engine
 #: runs again, and all that is open at the end is through.
 PROBE_S: Final = 60.0
@@ -113,6 +118,15 @@ clock.now = lambda: right() + dt.timedelta(days=400)
 from rollbook.cli import main
 main()
 """
+
+
+#: Every kind of fault: methods of ``Storm``.
+KINDS: Final = (
+    "redis_frozen", "redis_killed", "postgresql_frozen", "postgresql_killed", "store_frozen",
+    "store_away", "packets_swallowed", "wrong_clock", "other_store", "scratch_disk_full",
+    "store_full", "api_killed_during_an_upload", "worker_vanished_in_merge", "redis_flushed",
+    "redis_restored", "redis_read_only", "store_moody", "scratch_removed", "everything_restarted",
+)  # fmt: skip
 
 
 class Doors:
@@ -174,6 +188,9 @@ async def _no_room(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 class Storm(Load):
     """One run."""
+
+    #: The faults that come.
+    kinds: Sequence[str] = KINDS
 
     def __init__(self, site: Site, seed: int, doors: Doors, s3_pid: int, more: ExitStack) -> None:
         super().__init__(site)
@@ -311,24 +328,17 @@ class Storm(Load):
     # --- faults -----------------------------------------------------------------------------------
 
     def _break(self, deadline: float) -> None:
-        kinds: list[Callable[[], None]] = []
+        kinds: list[str] = []
         while time.monotonic() + QUIET_S < deadline:
             time.sleep(QUIET_S)
             if not kinds:  # each once, in a new order
-                kinds = [
-                    self.redis_frozen, self.redis_killed, self.postgresql_frozen,
-                    self.postgresql_killed, self.store_frozen, self.store_away,
-                    self.packets_swallowed, self.wrong_clock, self.other_store,
-                    self.scratch_disk_full, self.store_full, self.api_killed_during_an_upload,
-                    self.worker_vanished_in_merge, self.redis_flushed, self.redis_restored,
-                    self.redis_read_only, self.store_moody, self.scratch_removed,
-                ]  # fmt: skip
+                kinds = list(self.kinds)
                 self.random.shuffle(kinds)
             kind = kinds.pop()
-            name = kind.__name__.replace("_", " ")
+            name = kind.replace("_", " ")
             print(f"{time.strftime('%H:%M:%S')} {name}", flush=True)
             with self.waits.step(name, ENGINE_S * 2):
-                kind()
+                getattr(self, kind)()
             self.normal[name].append(self._probe())
             if self._errors:
                 raise self._errors[0]
@@ -361,8 +371,13 @@ class Storm(Load):
 
     def redis_killed(self) -> None:
         """SIGKILL, and started again after a while."""
-        psutil.Process(self.site.valkey.pids["valkey"]).kill()
+        self._kill_redis()
+        self._while()
         self._start_again(self.site.valkey, "valkey")
+
+    def _kill_redis(self) -> None:
+        psutil.Process(self.site.valkey.pids["valkey"]).kill()
+        self._has_ended(self.site.valkey, "valkey")
 
     def postgresql_frozen(self) -> None:
         """SIGSTOP of all its processes."""
@@ -371,18 +386,69 @@ class Storm(Load):
 
     def postgresql_killed(self) -> None:
         """SIGKILL of all its processes, and started again after a while."""
+        self._kill_postgresql()
+        self._while()
+        self._start_again(self.site.postgres, "postgres")
+
+    def _kill_postgresql(self) -> None:
         first = psutil.Process(self.site.postgres.pids["postgres"])
         for process in (first, *first.children(recursive=True)):
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        self._start_again(self.site.postgres, "postgres")
+        self._has_ended(self.site.postgres, "postgres")
+
+    def _has_ended(self, engines: Any, key: str) -> None:
+        self.waits.until(lambda: engines.ended() == [key], f"{key} has ended", ENGINE_S)
 
     def _start_again(self, engines: Any, key: str) -> None:
-        self.waits.until(lambda: engines.ended() == [key], f"{key} has ended", ENGINE_S)
-        self._while()
         with self.waits.step(f"{key} runs again", ENGINE_S):
             engines.start_again(key)
             engines.wait_ready(key)
+
+    def everything_restarted(self) -> None:
+        """Engines, APIs and workers end in a random order, and start again in another."""
+        site = self.site
+        parts: dict[str, list[Callable[[], None]]] = {
+            "PostgreSQL": [
+                self._kill_postgresql, partial(self._start_again, site.postgres, "postgres"),
+            ],
+            "Valkey": [self._kill_redis, partial(self._start_again, site.valkey, "valkey")],
+        }  # fmt: skip
+        for name, processes, start in (
+            ("API", self.apis, self._serve),
+            ("worker", self.workers, self._work),
+        ):
+            for place in range(len(processes)):
+                parts[f"{name} {place}"] = [
+                    partial(self._stop, processes, place),
+                    partial(self._start, processes, place, start),
+                ]
+        order = []
+        while parts:
+            name = self.random.choice(sorted(parts))
+            parts[name].pop(0)()
+            order.append(name)
+            if not parts[name]:
+                del parts[name]
+            time.sleep(self.random.uniform(0, LONGEST_PAUSE_S))
+        # Each part's first place is its end, and its second one its start.
+        print(", ".join(order), flush=True)
+
+    def _stop(self, processes: list[subprocess.Popen[bytes]], place: int) -> None:
+        """SIGKILL, at times a while after SIGTERM."""
+        if self.random.random() < 0.5:
+            processes[place].terminate()
+            with suppress(subprocess.TimeoutExpired):
+                processes[place].wait(STOP_S)
+        self.site.kill(processes[place])
+
+    def _start(
+        self,
+        processes: list[subprocess.Popen[bytes]],
+        place: int,
+        start: Callable[[int], subprocess.Popen[bytes]],
+    ) -> None:
+        processes[place] = start(place)
 
     def store_frozen(self) -> None:
         """SIGSTOP."""
@@ -569,7 +635,7 @@ class Storm(Load):
         }
 
 
-def storm(minutes: float, seed: int) -> tuple[int, dict[str, Any]]:
+def storm(minutes: float, seed: int, kinds: Sequence[str]) -> tuple[int, dict[str, Any]]:
     """Run it and look at everything; the exit code and the figures."""
     with tempfile.TemporaryDirectory(prefix="rb-") as name, ExitStack() as more:
         folder = Path(name)
@@ -587,6 +653,7 @@ def storm(minutes: float, seed: int) -> tuple[int, dict[str, Any]]:
         more.callback(site.close)
         site.start()
         run = Storm(site, seed, doors, s3_pid, more)
+        run.kinds = kinds
         broken: str | None = None
         figures: dict[str, Any] = {"minutes": minutes, "seed": seed}
         try:
@@ -626,10 +693,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", choices=KINDS, nargs="+", default=KINDS, metavar="FAULT")
     given = parser.parse_args()
-    code, figures = storm(given.minutes, given.seed)
+    code, figures = storm(given.minutes, given.seed, given.only)
     print(json.dumps(figures, indent=1))
-    if code != 1:
+    if code != 1 and given.only == KINDS:
         RESULTS.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
         if given.minutes >= LONG_RUN_MIN:
             page.write(figures, is_in_time=code == 0)
