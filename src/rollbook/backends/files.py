@@ -46,9 +46,10 @@ if TYPE_CHECKING:
 PART_BYTES = 5 * 1024 * 1024
 
 #: Files of which several are removed at a time: by calls to an object store beside one another, and
-#: in a folder one after another in a thread.
+#: in a folder by parts, each in a thread: one after another, a busy disk takes twice as long.
 CALLS_AT_A_TIME = 10
 FILES_AT_A_TIME = 100
+PART = 25
 
 #: Seconds that the store gets to say whether it has a file.
 ANSWER_S = 60.0
@@ -342,7 +343,9 @@ class FileStore:
             if self._root is None:
                 ends = await asyncio.gather(*map(by_call, some), return_exceptions=True)
             else:
-                ends = await asyncio.to_thread(in_turn, some)
+                parts = [some[first : first + PART] for first in range(0, len(some), PART)]
+                threads = (asyncio.to_thread(in_turn, part) for part in parts)
+                ends = [end for part in await asyncio.gather(*threads) for end in part]
             has_failed = False
             for key, end in zip(some, ends, strict=True):
                 if isinstance(end, FileNotFoundError):
