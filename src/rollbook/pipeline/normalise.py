@@ -105,7 +105,7 @@ def _status(texts: pl.Series) -> Understood:
     """The text as it is; a marital status, an occupation and no status at all are a doubt."""
     values, doubts = _words(_CENTS, _RAND, _CODE)(texts)
     is_other = texts.str.contains(_OTHER_STATUS).fill_null(value=False)
-    return Understood(values, _with_code(doubts, is_other, "value_unknown"))
+    return Understood(values, doubts.fill_null(cells.coded(is_other, "value_unknown")))
 
 
 def _spelling(field: str, code: str | None) -> Callable[[pl.Series], Understood]:

@@ -147,7 +147,7 @@ def test_words_of_leaving_in_a_column_that_is_not_read_are_flagged(
         ("N", "may_have_left"), ("Inactive", "may_have_left"), ("Married", "value_unknown"),
         ("Divorced", "value_unknown"), ("Unemployed", "value_unknown"),
         ("Student", "value_unknown"), ("?", "value_unknown"), ("see notes", "value_unknown"),
-        ("Active/Lapsed", "value_unknown"), ("1", "value_unknown"),
+        ("Active/Lapsed", "value_unknown"), ("1", "value_unknown"), ("0821234567", "text_unlikely"),
     ],
 )  # fmt: skip
 def test_a_status_that_is_another_or_says_that_a_person_left_is_kept_and_flagged(
