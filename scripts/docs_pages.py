@@ -72,6 +72,16 @@ def columns() -> str:
         "value is left out and flagged (`second_column_differs`). Headers as plain as `ID`, "
         "`Name` or `Amount` count only where the file has no other header of their field. A "
         "column of whole names (`full_name`) is split into first name and surname.\n",
+        "A header with a word of correction, such as `Corrected ID Number`, `Surname (new)`, "
+        "`Nuwe Sel` or `Iwadi entsha` (words in `src/rollbook/pipeline/corrections.toml`), is "
+        "the field where no other column is. Beside the plain column it counts after that one, "
+        "so it fills empty cells. Where it differs from the plain cell, that is kept with a "
+        "warning (`correction_left_out`); another ID or passport number refuses the row "
+        "(`id_corrected`), "
+        "since the old number may be another person's. Cells such as `yes`, `same` or the date "
+        "of the change correct nothing. Beside a column of former values (`Old Ward`, `New Ward`) "
+        "the new value counts, and the former one where that is empty; one that differs is flagged "
+        "(`second_column_differs`).\n",
         "The header row may be below title rows. Of several sheets the first with ID numbers is "
         "read, unless you name one. [Values](values.md) says how cells are read.\n",
         "| field | headers | how its cells are read |",

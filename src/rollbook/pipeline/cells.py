@@ -463,3 +463,10 @@ def spellings(field: str) -> Mapping[str, str]:
 def _select(texts: pl.Series, meaning: pl.Expr) -> pl.Series:
     """A meaning of the column ``cell``, since a column's own name may be a pattern."""
     return texts.to_frame("cell").select(meaning.alias("cell")).to_series()
+
+
+def comparable(values: pl.Series) -> pl.Series:
+    """Values that differ only in how they are written are the same."""
+    if values.dtype != pl.String:
+        return values
+    return values.str.normalize("NFKD").str.to_lowercase().str.replace_all(r"[^\p{L}\p{N}@+]", "")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rollbook import fields, languages
 from rollbook.errors import ConfigurationError
 from rollbook.languages import phrase
+from rollbook.pipeline import correction_words
 from rollbook.pipeline.values import written
 
 if TYPE_CHECKING:
@@ -138,7 +139,8 @@ def map_headers(headers: Sequence[str], given: Mapping[str, str | None] | None =
     A field that the sender gave for a header counts before the table; null leaves the column out.
     Where several headers mean one field, they count in the order of their names in the table, then
     in that of the file. A header that is too plain to be sure of, such as "ID" or "Name", counts
-    only where no other header means its field.
+    only where no other header means its field. One of corrections, such as "Corrected ID Number",
+    counts after all others of its field; see ``is_correction``.
     """
     chosen = {key(header): field for header, field in (given or {}).items()}
     taken = set(chosen.values())
@@ -162,6 +164,7 @@ def map_headers(headers: Sequence[str], given: Mapping[str, str | None] | None =
         others = by_field.get(fields[header], ())
         if not (is_weak and others):
             by_field[fields[header]] = (*others, header)
+    _add_corrections(headers, chosen, fields, by_field)
     counted = {header for found in by_field.values() for header in found}
     known = {header: fields[header] for header in headers if header in counted}
     unknown = tuple(header for header in headers if header not in known)
@@ -178,6 +181,48 @@ def _of_period(headers: Sequence[str]) -> Mapping[str, str | None]:
         return {"van": None, "familienaam": "surname"}
     others = (_recognised(header)[0] for name, header in names.items() if name != "van")
     return {"van": None} if "surname" in others else {}
+
+
+def _add_corrections(
+    headers: Sequence[str],
+    chosen: Mapping[str, str | None],
+    fields: dict[str, str],
+    by_field: dict[str, tuple[str, ...]],
+) -> None:
+    """Add the headers of corrections to those of their fields, and to the field of each header.
+
+    Those of former values, such as "Old Cell", have what "New Cell" lacks. They are read only where
+    the field has no plain column.
+    """
+    unknown = [
+        header for header in headers if key(header) not in chosen and not _recognised(header)[0]
+    ]
+    plain = {field for field in (*by_field, *chosen.values()) if field}
+    if FULL_NAME in plain or plain.issuperset(("firstname", "surname")):
+        plain |= {FULL_NAME, "firstname", "surname"}
+    for header in unknown:
+        field, is_sure = _corrected(header) or (None, False)
+        if field is not None and (is_sure or field in plain):
+            fields[header] = field
+            by_field[field] = (*by_field.get(field, ()), header)
+    for header in unknown:
+        field = _former(header)
+        if header not in fields and field is not None and field in by_field and field not in plain:
+            fields[header] = field
+            by_field[field] = (*by_field[field], header)
+
+
+def is_correction(header: str) -> bool:
+    """Does a header name a field with a word of correction, such as "New Cell" or "Regte ID"?
+
+    Its cells are compared with those of the plain column, and count by themselves without one.
+    """
+    return _recognised(header)[0] is None and _corrected(header) is not None
+
+
+def is_former(header: str) -> bool:
+    """Does a header name a field with a word such as "old", as "Old ID Number" does?"""
+    return _recognised(header)[0] is None and _former(header) is not None
 
 
 def suggested(header: str) -> tuple[str, ...]:
@@ -370,6 +415,22 @@ def _recognised(header: str) -> tuple[str | None, _Rank]:
     if found[0] is None and own.fields:
         return _own_headers(own).get(key(header), found)
     return found
+
+
+def _corrected(header: str) -> tuple[str, bool] | None:
+    """The field that a header of corrections is about, and whether it may be the only one."""
+    short = header if len(header) <= _MOST_CACHED_CHARS else ""
+    for text, is_sure in correction_words.without(_ENUMERATION.sub("", short)):
+        field, (is_weak, _) = _recognised(text)
+        if field is not None:
+            return field, is_sure and (not is_weak or field == "id_number")
+    return None
+
+
+def _former(header: str) -> str | None:
+    """The field of which a header has the former values."""
+    found = (_recognised(rest)[0] for rest in correction_words.without_former(words_of(header)))
+    return next(filter(None, found), None)
 
 
 @cache

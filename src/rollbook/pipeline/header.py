@@ -14,6 +14,7 @@ from rollbook.pipeline.columns import (
     FULL_NAME,
     fingerprint,
     is_birth_date,
+    is_former,
     is_of_other_person,
     is_title_of_other_person,
     key,
@@ -243,7 +244,8 @@ def _joined(header: Header, index: int, upper: Sequence[str], lower: Sequence[st
         if field_of(below, header.given) in _NAMES:
             both = tuple(one for one in both if field_of(one, header.given) != FULL_NAME)
         known = (text for text in (*both, *own) if field_of(text, header.given))
-        text = next(known, below or above)
+        former = next(filter(is_former, both), None)
+        text = next(known, former or below or above)
         if column in others:
             text = f"{group} {below}"
         if text in both:

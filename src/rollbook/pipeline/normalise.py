@@ -12,12 +12,22 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import polars as pl
 
 from rollbook import fields
-from rollbook.pipeline import amounts, birth_dates, cells, id_numbers, names, own_fields, problems
+from rollbook.pipeline import (
+    amounts,
+    birth_dates,
+    cells,
+    corrections,
+    id_numbers,
+    names,
+    own_fields,
+    problems,
+)
 from rollbook.pipeline.cells import Understood
 from rollbook.pipeline.columns import (
     FULL_NAME,
     REQUIRED,
     built_in,
+    is_correction,
     is_surname_first,
     names_passport,
 )
@@ -33,7 +43,7 @@ from rollbook.pipeline.remarks import departures
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from rollbook.pipeline.aliases import Aliases
     from rollbook.pipeline.dates import Used
@@ -206,9 +216,16 @@ def normalise(
     """
     batch = _Batch(sheet, today, orders or Orders(), empty_text, aliases or {})
     fields_read = (*FIELDS, *own_fields.of_sheet(sheet.columns.headers))
-    found = {name: batch.field(name) for name in fields_read if name in sheet.columns.headers}
+    found = {
+        name: batch.field(name)
+        for name in fields_read
+        if name in sheet.columns.headers and not batch.only_corrects(name)
+    }
     if FULL_NAME in found:
         found |= batch.split_names(found)
+    for name in NAMES:
+        if batch.only_corrects(name):
+            found[name] = batch.corrected(found[name], name)
     rows = sheet.frame.select(ROW_NUMBER)
     empty = cells.nulls(rows.height)
     raw = rows.with_columns(
@@ -310,11 +327,28 @@ class _Batch:
     def field(self, name: str) -> _Field:
         """The cells of a field: where several columns hold it, the first that has a value."""
         first, *others = self._sheet.columns.headers[name]
-        found = self._column(name, first)
-        for number, header in enumerate(others, start=2):
+        return self._with_others(self._column(name, first), name, others)
+
+    def only_corrects(self, name: str) -> bool:
+        """Whether a name is in a column of whole names, and only its corrections in their own."""
+        headers = self._sheet.columns.headers
+        is_split = name in NAMES and FULL_NAME in headers and name in headers
+        return is_split and all(map(is_correction, headers[name]))
+
+    def corrected(self, found: _Field, name: str) -> _Field:
+        """A name of a whole one, with its columns of corrections."""
+        self.headers[name] = self.headers[FULL_NAME]
+        return self._with_others(found, name, self._sheet.columns.headers[name])
+
+    def _with_others(self, found: _Field, name: str, headers: Sequence[str]) -> _Field:
+        """The cells of a field that other columns hold as well."""
+        for number, header in enumerate(headers, start=2):
             other = f"{name}/{number}"
             self.headers[other] = header
-            found = self._with_other(found, self._column(name, header), other)
+            column = self._column(name, header)
+            if is_correction(header):
+                column = _Field(*corrections.said(name, *column[:3]), column.emptied)
+            found = self._with_other(found, column, other)
         return found
 
     def birth_dates(self) -> pl.DataFrame | None:
@@ -398,6 +432,8 @@ class _Batch:
 
     def _with_other(self, first: _Field, other: _Field, name: str) -> _Field:
         """The cells of a field that another column holds as well."""
+        field = name.partition("/")[0]
+        corrects = is_correction(self.headers[name])
         raw = self._sheet.frame.select(ROW_NUMBER).with_columns(other.raw.alias(name))
         is_taken = first.values.is_null() & other.values.is_not_null()
         if other.doubts is not None:
@@ -409,22 +445,23 @@ class _Batch:
             kept = other.emptied & first.values.is_not_null()
             self.doubts.append(select(raw, kept, name, "not_emptied", first.values))
             emptied = _either(emptied, other.emptied & ~kept)
-        same = _comparable(first.values) == _comparable(other.values)
+        same = cells.comparable(first.values) == cells.comparable(other.values)
         differs &= ~same.fill_null(value=False)
         has_meaning = other.values.is_not_null()
         differs &= has_meaning if other.doubts is None else has_meaning | other.doubts.is_not_null()
-        if name.partition("/")[0] in NAMES:
+        if field in NAMES and not corrects:
             # A column of nicknames or of whole names holds the name as well.
             within = (
-                _comparable(other.values)
+                cells.comparable(other.values)
                 .to_frame("other")
-                .with_columns(first=_comparable(first.values))
+                .with_columns(first=cells.comparable(first.values))
             )
             contains = within.select(pl.col("other").str.contains(pl.col("first"), literal=True))
             differs &= ~contains.to_series().fill_null(value=False)
-        is_passport = name.startswith("passport_number/")
-        code = "passport_differs" if is_passport else "second_column_differs"
-        self.doubts.append(select(raw, differs, name, code))
+        code = "passport_differs" if field == "passport_number" else "second_column_differs"
+        if corrects:
+            code = corrections.code(field)
+        self.doubts.append(select(raw, differs, name, code, first.values))
         return _Field(
             first.raw.zip_with(~(is_taken & first.raw.is_null()), other.raw),
             first.values.zip_with(~is_taken, other.values),
@@ -466,6 +503,9 @@ class _Batch:
             pl.concat_str("firstname", "surname", separator=" / ", ignore_nulls=True)
         ).to_series()
         raw = self._sheet.frame.select(ROW_NUMBER).with_columns(whole.raw.alias(FULL_NAME))
+        if is_correction(header):
+            differs = corrections.names_differ(whole.values, kept)
+            self.doubts.append(select(raw, differs, FULL_NAME, corrections.code(FULL_NAME), kept))
         self.doubts.append(select(raw, rows["is_split"], FULL_NAME, "name_split", kept))
         return {name: self._split_field(name, found, rows[name], whole.raw) for name in NAMES}
 
@@ -479,13 +519,6 @@ class _Batch:
             understood.values,
             understood.doubts,
         )
-
-
-def _comparable(values: pl.Series) -> pl.Series:
-    """Values that differ only in how they are written are the same."""
-    if values.dtype != pl.String:
-        return values
-    return values.str.normalize("NFKD").str.to_lowercase().str.replace_all(r"[^\p{L}\p{N}@+]", "")
 
 
 def _by_code(

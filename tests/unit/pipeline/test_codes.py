@@ -35,6 +35,8 @@ ROWS: dict[str, dict[str, str]] = {
     "id_birth_date": {"ID Number": "8013015009087"},
     "id_citizenship": {"ID Number": "8001015009384"},
     "id_check_digit": {"ID Number": "8001015009086"},
+    "id_corrected": {"ID Number": MAN, "Corrected ID Number": id_number(2)},
+    "correction_left_out": {"Cell Number": "0821234567", "New Cell": "0831234567"},
     "id_zeros_restored": {"ID Number": "101015000082"},
     "id_remark": {"ID Number": f"ID: {MAN}"},
     "firstname_missing": {"Firstname": ""},
