@@ -13,7 +13,6 @@ from obstore.exceptions import BaseError
 from rollbook.accounts.users import issue_token
 from rollbook.api.app import create_app
 from rollbook.backends.database import connect
-from rollbook.errors import ServiceUnavailableError
 from rollbook.uploads import retention
 from tests.faults.site import IS_LONG
 from tests.faults.test_retries import postponed
@@ -160,8 +159,10 @@ async def test_half_a_report_is_not_downloaded_as_a_whole_one_and_retention_come
     if mood != "cut":  # the end of that answer says nothing
         door.begin(mood, "DELETE", "")
         door.is_met = lambda line: line.startswith("DELETE") or "?delete" in line
-        with pytest.raises(ServiceUnavailableError):
-            await retention.run_once(api.system)
+        # All other calls are answered: the round goes on without what isn't removed.
+        purged = await retention.run_once(api.system)
+        assert purged is not None
+        assert purged.not_removed > 0
         assert door.met > 0
         door.end()
     # What the round began is finished by one that finds it in the store.
