@@ -93,8 +93,9 @@ SERVICES = {
         },
     ),
     "voter_roll": (
-        "the verification worker, which asks for each person once for all offices",
-        {"voter_roll/budget.py", "voter_roll/record.py"},
+        "the verification worker, which asks for each person once for all offices; and the worker "
+        "of erasures, for a member whom `by_index` has found",
+        {"members/erase_files.py", "voter_roll/budget.py", "voter_roll/record.py"},
     ),
 }  # fmt: skip
 #: In the other files: each by itself.
@@ -113,6 +114,8 @@ INTERNAL = {
     "uploads.source_removed": "of an upload that was just cancelled",
     "member_files.found_members": "a part of `export` and `count_members`",
     "member_search.with_members": "a part of queries, to which `in_reach` is added",
+    "member_search.found_first": "likewise",
+    "member_search.is_frequent": "how a search reads; nothing of a member comes back",
     "member_profile.note_correction": "of a member whom `lock` has found",
     # --- uploads: what is the sender's own
     "uploads.record": "the sender's new upload, with the sender's place",
@@ -178,6 +181,9 @@ INTERNAL = {
             "undo.lock_members", "undo.unrecorded", "undo.find_claims", "undo.withdraw_claim",
             "undo.decide", "undo.count", "undo.remove", "undo.restore",
             "undo.bring_back",
+            "undo.makers", "undo.find_records", "undo.find_held", "undo.find_successors",
+            "undo.note_unwanted", "undo.note_unwanted_joins", "undo.replace_unwanted",
+            "undo.hand_over",
             "undo.forget_changes", "undo.keep_list", "undo.note_written",
             "undo.mark", "undo.kept", "undo.kept_counted", "undo.kept_csv",
         ),
