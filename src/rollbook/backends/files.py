@@ -497,7 +497,12 @@ class FileStore:
         return put["version"] not in {None, "null"}  # the latter where versioning is suspended
 
     def keys(self, folder: UUID) -> list[str]:
-        """The keys of a folder's files (blocking, for the child process)."""
+        """The keys of a folder's files (blocking, for the child process).
+
+        Raises:
+            WrongStoreError: the store's folder has gone, with its mount.
+        """
+        self._check_mount()
         try:
             with mapped():
                 listed = obstore.list(self._store, f"{folder}/")
@@ -505,13 +510,23 @@ class FileStore:
         except FileNotFoundError:
             return []
 
+    def delete(self, key: str) -> None:
+        """Remove a file (blocking, for the child process); one that is gone already is fine.
+
+        Raises:
+            WrongStoreError: the store's folder has gone, with its mount.
+        """
+        self._check_mount()
+        with contextlib.suppress(FileNotFoundError), mapped():
+            obstore.delete(self._store, key)
+
     def discard(self, key: str) -> None:
         """Try to remove a file (blocking, for the child process).
 
         If that fails, it is removed later with the upload's folder.
         """
-        with contextlib.suppress(FileNotFoundError, ServiceUnavailableError), mapped():
-            obstore.delete(self._store, key)
+        with contextlib.suppress(ServiceUnavailableError):
+            self.delete(key)
 
     # --- a local store's folders, which hold more than it lists ----------------------------------
 

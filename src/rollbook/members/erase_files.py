@@ -168,7 +168,7 @@ class _Erasure:
             }
             for key in self._store.keys(row["id"]):
                 if row["status"] == "removed" or key in former:
-                    self._store.discard(key)
+                    self._store.delete(key)
 
     def _remove_aliases(self) -> None:
         """Remove the office's words that name the person: a cell in the wrong column was one."""
@@ -240,9 +240,9 @@ class _Erasure:
         if not self._connection.execute(_SQL["forget_partial"], partial).rowcount:
             raise BusyError("More of a file has come in meanwhile.")
         self._count("partial_files", 1)
-        self._connection.commit()
         for key in partial["parts"]:
-            self._store.discard(key)
+            self._store.delete(key)
+        self._connection.commit()
 
     def _look_at_check(self, check: Row) -> None:
         key = files.source_key(check["id"], check["file_kind"])
@@ -251,8 +251,8 @@ class _Erasure:
             return
         if self._connection.execute(_SQL["forget_check"], {"id": check["id"]}).rowcount:
             self._count("checked_files", 1)
+            self._store.delete(key)
             self._connection.commit()
-            self._store.discard(key)
 
     def _is_in_parts(self, partial: Row) -> bool:
         if partial["file_kind"] != "csv" or self._person.is_named_in(partial["file_name"]):
@@ -299,20 +299,42 @@ class _Erasure:
         self._connection.commit()
         if upload is None:
             return
+        self._remove_lost(upload)
         source = upload["source_key"]
         is_in_source = source is not None and self._is_in_source(source, upload["file_kind"])
         with tempfile.TemporaryDirectory(prefix="rollbook-") as name:
             rewritten = self._rewritten(upload, Path(name))
             self._forget_rows(upload, rewritten)
             if is_in_source and self._forget_source(upload):
-                self._store.discard(source)
+                self._store.delete(source)
             may_be_in_tables = bool(rewritten) or self._is_report_gone
             if may_be_in_tables and upload["report_tables_key"] is not None:
                 # The report stays as it is when the voter roll has answered.
-                self._store.discard(upload["report_tables_key"])
+                self._store.delete(upload["report_tables_key"])
                 self._count("report_tables_removed", 1)
             self._connection.commit()
             self._replace(upload, rewritten)
+
+    def _remove_lost(self, upload: Row) -> None:
+        """Remove what attempts have written that aren't the upload's result.
+
+        Retention would find it after a day: the report of an attempt that was cut off, or that of a
+        failed one after the next.
+        """
+        attempts = range(1, upload["ended"] + 1)
+        results = {None, files.report_key(upload["id"], 1)}
+        if (
+            upload["status"] == "completed"
+            and len(attempts) == 1
+            and upload["report_key"] in results
+        ):
+            return  # as nearly all are
+        names = ("report_key", "refused_key", "report_tables_key")
+        lost = _written_keys(upload["id"], attempts) - {upload[name] for name in names}
+        stored = self._store.keys(upload["id"]) if lost else []
+        for key in lost.intersection(stored):
+            self._store.delete(key)
+            self._count("lost_files_removed", 1)
 
     def _replace(self, upload: Row, rewritten: dict[str, tuple[Path, set[int]]]) -> None:
         """Replace workbooks; one that the record no longer names is removed."""
@@ -322,7 +344,7 @@ class _Erasure:
             if key in named:
                 self._store.put(key, workbook)
             else:
-                self._store.discard(key)
+                self._store.delete(key)
         self._connection.commit()
 
     def _rewritten(self, upload: Row, folder: Path) -> dict[str, tuple[Path, set[int]]]:
@@ -388,6 +410,14 @@ class _Erasure:
         }
         self._connection.execute(_SQL["note_looked"], values)
         self._connection.commit()
+
+
+def _written_keys(upload_id: UUID, attempts: range) -> set[str]:
+    """The keys of all that attempts of these numbers may have written."""
+    kinds = (
+        files.report_key, files.verified_report_key, files.report_tables_key, files.refused_key,
+    )  # fmt: skip
+    return {key_of(upload_id, attempt) for attempt in attempts for key_of in kinds}
 
 
 def rewrite(source: Path, target: Path, person: Person) -> set[int] | None:

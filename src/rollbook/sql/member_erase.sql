@@ -217,8 +217,9 @@ WHERE f.status IN ('removed', 'pending') AND f.created_at <= e.withdrawn_at;
 SELECT id, ordinal FROM uploads WHERE ordinal > %(after)s ORDER BY ordinal LIMIT %(limit)s;
 
 -- name: stored_of
--- What is stored of an upload.
-SELECT id, status, file_name, file_kind, source_key, report_key, refused_key, report_tables_key
+-- What is stored of an upload; and of its attempts, how many have ended and can't be its result any more.
+SELECT id, status, file_name, file_kind, source_key, report_key, refused_key, report_tables_key,
+       CASE WHEN status IN ('pending', 'processing') THEN attempt - 1 ELSE attempt END AS ended
 FROM uploads WHERE id = %(id)s;
 
 -- name: named_workbooks

@@ -771,7 +771,7 @@ async def test_a_withdrawn_export_is_removed_by_the_next_attempt_when_one_is_cut
         raise MemoryError(key)
 
     with monkeypatch.context() as patched:
-        patched.setattr(FileStore, "discard", end)
+        patched.setattr(FileStore, "delete", end)
         with pytest.raises(MemoryError):
             carry_out(settings, system, receipt)
     assert in_store(settings.data_dir / "store") != {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import io
 import json
 from dataclasses import asdict
@@ -11,6 +12,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import obstore
 import openpyxl
 import pytest
 from psycopg.types.json import Jsonb
@@ -19,7 +21,7 @@ from pydantic import SecretStr
 from rollbook.backends import files
 from rollbook.backends.database import connect, lock, queries
 from rollbook.backends.files import FileStore
-from rollbook.errors import BusyError, ServiceUnavailableError
+from rollbook.errors import BusyError, FileProblemError, ServiceUnavailableError
 from rollbook.members import duplicates, erase_files, export_file, index
 from rollbook.pipeline import report_again
 from rollbook.uploads import retention, undo
@@ -34,6 +36,7 @@ from tests.integration.members.test_erase import (
     erased_by_number,
     exported,
     in_store,
+    plant_unsent,
     send,
     write_export,
 )
@@ -587,3 +590,65 @@ async def test_an_export_that_an_earlier_version_has_made_is_still_sent_and_remo
     assert id_number(50).encode() in sent.content
     assert carry_out(settings, system, await erased(client, site))
     assert in_store(store) == {}
+
+
+@pytest.mark.parametrize("status", ["failed", "pending"])
+async def test_what_lost_attempts_have_written_goes_too(
+    site: Site, client: httpx.AsyncClient, system: System, settings: Settings, status: str
+) -> None:
+    send(site, PLANTED)
+    with pytest.raises(FileProblemError):
+        send(site, PLANTED, {**PLANTED, "ID Number": "1"}, name="all.csv", all_or_nothing=True)
+    with site.connection.transaction():
+        row = site.connection.execute(
+            "UPDATE uploads SET status = %s, attempt = 2, report_key = NULL, refused_key = NULL,"
+            " error = 'cut off', finished_at = CASE WHEN %s = 'failed' THEN now() END"
+            " WHERE file_name = 'all.csv' RETURNING id",
+            (status, status),
+        ).fetchone()
+    assert row is not None
+    store = settings.data_dir / "store"
+    report = store / files.report_key(row["id"], 1)
+    assert report.exists()
+    # The number of the attempt that follows, or was the last one.
+    other = store / files.report_key(row["id"], 2)
+    other.write_bytes(b"a report")
+    await index.run_once(system)
+    receipt = await erased(client, site)
+    assert carry_out(settings, system, receipt)
+    assert not report.exists()
+    assert other.exists() == (status == "pending")
+
+
+async def test_an_erasure_isn_t_completed_while_the_store_removes_nothing(
+    site: Site,
+    client: httpx.AsyncClient,
+    system: System,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    send(site, PLANTED, name="dry.csv", dry_run=True)
+    send(site, PLANTED)
+    await plant_unsent(system)
+    await index.run_once(system)
+    receipt = await erased(client, site)
+
+    delete = obstore.delete
+    failed: list[str] = []
+
+    def away_at_first(store: Any, key: str) -> None:
+        if key not in failed:
+            failed.append(key)
+            raise OSError(errno.EIO, key)
+        delete(store, key)
+
+    monkeypatch.setattr(obstore, "delete", away_at_first)
+    is_done, calls = False, 0
+    while not is_done and calls < 20:
+        calls += 1
+        with contextlib.suppress(ServiceUnavailableError):
+            is_done = carry_out(settings, system, receipt)
+    # The sent file, three that were checked, and the parts of two.
+    assert len(failed) >= 6
+    assert is_done
+    assert in_store(settings.data_dir / "store") == {}
