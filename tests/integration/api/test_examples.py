@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -28,6 +29,7 @@ from rollbook.notifications.outbox import entry
 from tests.conftest import PASSWORD
 from tests.files import HEADERS, csv_file, id_number, member, members
 from tests.integration.folder.watching import QUICK, until, watching
+from tests.integration.members.test_erase import carry_out
 from tests.integration.worker.test_worker import working
 from tests.waiting import job_event
 
@@ -233,6 +235,7 @@ async def _members_and_mappings(steps: Scenario, system: System) -> None:
         json={"reason": "asked for it in writing, letter 12", "confirm": True},
     )
     await call("GET /members/erasures/{receipt_id}", receipt_id=gone["receipt"])
+    assert await asyncio.to_thread(carry_out, system.settings, system, gone["receipt"])
     by_number = {"id_number": id_number(62), "reason": "asked for it", "confirm": True}
     await call("POST /members/erase", status=202, json=by_number)
     await call("POST /members/readmit", json={"id_number": id_number(21)})
