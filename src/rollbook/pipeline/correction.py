@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from rollbook.fields.definition import PREFIX
-from rollbook.pipeline import own_fields, problems
+from rollbook.pipeline import own_fields, problems, remarks
 from rollbook.pipeline.columns import FULL_NAME, map_headers, variants
 from rollbook.pipeline.normalise import MEMBERSHIP_MONTHS, normalise
 from rollbook.pipeline.read import ROW_NUMBER, Sheet
@@ -83,7 +83,8 @@ def corrected(
     fields = {header: field for field, header in headers.items()}
     for problem in validated.problems.iter_rows(named=True):
         field = fields.get(problem["column"])
-        if field is None or field not in given:
+        # Who types that a person has left doesn't have to be told of it.
+        if field is None or field not in given or problem["code"] == remarks.CODE:
             continue
         said = (field, problems.sentence(problem["code"]))
         kind = problems.catalogue()[problem["code"]]
