@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from rollbook.backends.database import connect
+from rollbook.backends.database import connect, queries
 from rollbook.service.system import open_system
 from rollbook.uploads import lookup
 from tests.faults.test_store import problems
@@ -103,6 +103,23 @@ async def test_a_part_that_is_not_there_is_asked_less_and_less_often(
     with connect(settings.database_address) as connection:
         pauses = connection.execute("SELECT pause_s FROM pauses ORDER BY hand_backs").fetchall()
     assert [row["pause_s"] for row in pauses[:5]] == [0.1, 0.2, 0.4, 0.5, 0.5]
+
+
+async def test_an_attempt_whose_end_could_not_be_recorded_costs_none(
+    system: System, make_user: MakeUser, settings: Settings
+) -> None:
+    """PostgreSQL is away when the attempt ends: the same worker claims the upload again."""
+    user = await make_user()
+    upload_id = await sent(system, user, csv_file(3))
+    claim = queries("uploads")["claim"]
+    counted = []
+    with connect(settings.database_address) as connection:
+        for worker in ("one", "one", "other", "other"):
+            row = connection.execute(claim, {"id": upload_id, "worker": worker}).fetchone()
+            assert row is not None
+            counted.append((row["attempt"], row["attempts_before"]))
+    # That of a worker that has ended, perhaps by the file, is counted.
+    assert counted == [(1, 0), (2, 1), (3, 1), (4, 2)]
 
 
 async def test_a_limit_of_the_server_fails_with_its_sentence_and_not_again_and_again(

@@ -135,9 +135,12 @@ ORDER BY a.xact_start LIMIT 1;
 -- name: claim
 -- Start an attempt. The returned number fences every later write: a worker that lost its job and wakes
 -- up again holds an older number. Returns no row for an upload that has ended or whose sender's account
--- was closed while it waited, nor while the queue is paused.
+-- was closed while it waited, nor while the queue is paused. An attempt of this very worker, whose end
+-- couldn't be recorded because PostgreSQL was away, isn't counted.
 UPDATE uploads
-SET status = 'processing', attempt = attempt + 1, worker = %(worker)s, heartbeat_at = now(),
+SET status = 'processing', attempt = attempt + 1,
+    attempts_before = attempts_before + (status = 'processing' AND worker = %(worker)s)::int,
+    worker = %(worker)s, heartbeat_at = now(),
     started_at = now(), stage = NULL, progress = 0, rows_done = 0, rows_total = NULL,
     error_code = NULL, error = NULL, reading = NULL, rows_with_warnings = NULL,
     rows_needing_attention = NULL, warnings = NULL, retry_at = NULL

@@ -255,7 +255,8 @@ async def test_a_list_is_undone_while_the_upload_that_created_its_members_is(
     async def waits(connection: Any, user: User, upload: Any, counts: Counts) -> Any:
         if upload["id"] == created:
             decided.set()
-            await go_on.wait()
+            async with asyncio.timeout(PATIENCE_S):
+                await go_on.wait()
         return await carry_out(connection, user, upload, counts)
 
     monkeypatch.setattr(undo, "_carry_out", waits)
