@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+import structlog
 from hypothesis import settings as hypothesis_settings
 from pydantic import SecretStr
 from redis import Redis
@@ -92,6 +93,19 @@ def one_tls_context() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("httpx._transports.default.create_ssl_context", context)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_kept_loggers() -> Iterator[None]:
+    """Loggers follow each configuration: a kept one would escape ``capture_logs`` later."""
+    configure = structlog.configure
+
+    def without_keeping(*given: Any, **named: Any) -> None:
+        configure(*given, **{**named, "cache_logger_on_first_use": False})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("structlog.configure", without_keeping)
         yield
 
 

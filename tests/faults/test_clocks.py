@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from typing import TYPE_CHECKING
 
@@ -107,7 +108,7 @@ async def test_a_job_that_a_worker_with_a_wrong_clock_put_back_is_not_delayed_fo
     quick = settings.model_copy(update={"lock_wait_s": 0.05})
     async with open_system(quick) as opened:
         with connect(settings.database_address) as holding:
-            holding.execute("LOCK TABLE members")
+            await asyncio.to_thread(holding.execute, "LOCK TABLE members")
             upload_id = await sent(opened, user, csv_file(3))
             with monkeypatch.context() as wrong:
                 move(wrong, days=400)

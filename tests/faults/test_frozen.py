@@ -190,7 +190,8 @@ async def test_a_request_under_way_is_answered_when_postgresql_freezes(
         httpx.AsyncClient(headers=headers, timeout=POOL_S + MARGIN_S) as client,
     ):
         with connect(settings.database_address) as holding:
-            holding.execute("LOCK TABLE uploads IN ACCESS EXCLUSIVE MODE")
+            # Not in the loop: what holds a lock may wait for it.
+            await asyncio.to_thread(holding.execute, "LOCK TABLE uploads IN ACCESS EXCLUSIVE MODE")
             asked = asyncio.create_task(client.get(f"http://{site.host}{BASE}/status/{job_id}"))
             await until(waits)
             with frozen(postgresql_processes(settings)):

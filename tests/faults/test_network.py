@@ -201,7 +201,7 @@ async def test_a_merge_that_takes_long_or_waits_for_a_lock_is_not_ended(settings
         assert row is not None
         assert row["one"] == 1
         working.commit()
-        holding.execute("LOCK TABLE members")
+        await asyncio.to_thread(holding.execute, "LOCK TABLE members")
         waiting = asyncio.create_task(asyncio.to_thread(working.execute, "LOCK TABLE members"))
         done, _ = await asyncio.wait({waiting}, timeout=2.1)
         assert done == set()
@@ -249,7 +249,7 @@ async def test_a_round_that_works_long_or_waits_for_a_lock_is_not_ended(
         with connect(address) as holding:
             async with pool.connection() as connection:
                 database.unbounded(connection)
-                holding.execute("LOCK TABLE members")
+                await asyncio.to_thread(holding.execute, "LOCK TABLE members")
                 waiting = asyncio.create_task(connection.execute("LOCK TABLE members"))
                 await until(is_looked_at_twice)
                 assert not waiting.done()

@@ -106,7 +106,7 @@ async def goes_on(
     quick = settings.model_copy(update={"lock_duration_ms": 1500, "stalled_interval_ms": 500})
     async with open_system(quick) as opened, working(opened):
         with connect(settings.database_address) as holding:
-            holding.execute("LOCK TABLE members IN SHARE MODE")
+            await asyncio.to_thread(holding.execute, "LOCK TABLE members IN SHARE MODE")
             running = await sent(opened, user, csv_file(3))
             await until(lambda: _is(opened, user, running, "processing"))
             async with refusing():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import subprocess
 import tempfile
@@ -67,7 +68,7 @@ async def test_a_scratch_folder_that_goes_during_an_attempt_costs_none(
     async with open_system(patient) as opened, working(opened):
         with connect(settings.database_address) as holding:
             # It waits for its first statement in the merge's transaction, with its file at hand.
-            holding.execute("LOCK TABLE members IN ACCESS EXCLUSIVE MODE")
+            await asyncio.to_thread(holding.execute, "LOCK TABLE members IN ACCESS EXCLUSIVE MODE")
             upload_id = await sent(opened, user, csv_file(3))
 
             async def waits() -> bool:

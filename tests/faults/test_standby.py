@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import subprocess
 import time
@@ -142,7 +143,7 @@ async def test_a_promoted_standby_takes_over_and_nothing_that_it_has_is_lost_or_
         async with working(system):
             done = await sent(system, user, csv_file(members(3)))
             assert (await ended(system, user, done))["status"] == "completed"
-            holding = locked(pair.primary)
+            holding = await asyncio.to_thread(locked, pair.primary)
             running = await sent(system, user, csv_file(members(4, start=10)))
 
             async def merges() -> bool:

@@ -54,6 +54,7 @@ class _Lint(ast.NodeVisitor):
     def __init__(self, lines: list[str]) -> None:
         self._lines = lines
         self._bounds = 0
+        self._is_in_loop = False
         self.found: dict[int, str] = {}
 
     def _note(self, node: ast.expr | ast.stmt, what: str) -> None:
@@ -69,9 +70,10 @@ class _Lint(ast.NodeVisitor):
 
     def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> None:
         # It may run after what it is written in has ended.
-        outside, self._bounds = self._bounds, 0
+        outside = self._bounds, self._is_in_loop
+        self._bounds, self._is_in_loop = 0, isinstance(node, ast.AsyncFunctionDef)
         self.generic_visit(node)
-        self._bounds = outside
+        self._bounds, self._is_in_loop = outside
 
     visit_FunctionDef = visit_AsyncFunctionDef = visit_Lambda = _function  # noqa: N815 - of ast
 
@@ -80,6 +82,11 @@ class _Lint(ast.NodeVisitor):
             self.generic_visit(node)
             return
         self._bounded([*(item.context_expr for item in node.items), *node.body])
+
+    def visit_Expr(self, node: ast.Expr) -> None:
+        if self._is_in_loop and _locks_table(node.value):
+            self._note(node, "what holds a lock may wait for this loop: use asyncio.to_thread")
+        self.generic_visit(node)
 
     def visit_While(self, node: ast.While) -> None:
         if _may_wait(node) and not any(word in ast.unparse(node) for word in CLOCKS):
@@ -103,6 +110,14 @@ class _Lint(ast.NodeVisitor):
         if reason := _unbounded(node):
             self._note(node, reason)
         self.generic_visit(node)
+
+
+def _locks_table(node: ast.expr) -> bool:
+    """Does an expression wait for a table's lock, and let nothing else go on?"""
+    if not isinstance(node, ast.Call) or not node.args:
+        return False
+    [statement, *_] = node.args
+    return isinstance(statement, ast.Constant) and str(statement.value).startswith("LOCK TABLE")
 
 
 def _unbounded(node: ast.Call) -> str | None:
@@ -197,6 +212,7 @@ def test_no_test_waits_without_a_bound() -> None:
         "subprocess.run(['sleep', '600'], check=True)",
         "client.xread({key: 0}, block=0)",
         "said = messages.get()",
+        "holding.execute('LOCK TABLE members')",
         "httpx.get(address)",
         "async with httpx.AsyncClient(headers=headers) as client:\n    await client.get(address)",
     ],
@@ -221,6 +237,8 @@ def test_the_lint_finds_a_wait_without_a_bound(source: str) -> None:
         "subprocess.run(['true'], check=True, timeout=5)",
         "client.xread({key: 0}, block=500)",
         "await closing.wait()  # no bound: until the fixture ends",
+        "await asyncio.to_thread(holding.execute, 'LOCK TABLE members')",
+        "def held():\n    holding.execute('LOCK TABLE members')",
         "httpx.get(address, timeout=5)",
         "httpx.AsyncClient(transport=httpx.ASGITransport(app))",
     ],

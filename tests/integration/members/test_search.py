@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -502,7 +503,9 @@ async def test_a_search_that_takes_too_long_is_stopped_with_a_sentence(
     indexed: Site, operator: User, settings: Settings
 ) -> None:
     with indexed.connection.transaction():
-        indexed.connection.execute("LOCK TABLE member_index IN ACCESS EXCLUSIVE MODE")
+        await asyncio.to_thread(
+            indexed.connection.execute, "LOCK TABLE member_index IN ACCESS EXCLUSIVE MODE"
+        )
         async with client_with(settings, operator, members_timeout_s=0.05) as client:
             answer = await client.get(BASE)
     assert answer.status_code == 503
