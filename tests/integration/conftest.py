@@ -1,4 +1,4 @@
-"""The API in the tests' own process."""
+"""The API and the pipeline in the tests' own process."""
 
 from __future__ import annotations
 
@@ -9,12 +9,28 @@ import pytest
 
 from rollbook.accounts.users import issue_token
 from rollbook.api.app import create_app
+from rollbook.model import Role, User
+from tests.pipeline_run import Site, open_site
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from rollbook.config import Settings
-    from rollbook.model import User
+
+    MakeUser = Callable[..., Awaitable[User]]
+
+
+@pytest.fixture
+def site(database_url: str, settings: Settings) -> Iterator[Site]:
+    """With the store of the system, which proves whose it is."""
+    settings.data_dir.mkdir(exist_ok=True)
+    with open_site(database_url, settings.data_dir, settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def operator(make_user: MakeUser) -> User:
+    return await make_user(Role.NATIONAL_ADMIN)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from rollbook.pipeline import documents
 from rollbook.pipeline.read import ROW_NUMBER
 from rollbook.pipeline.reading import Note
 
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 #: with one phone number after the other. Addresses do count up, along a street.
 _LEAST: Final = {
     "cell_number": 4, "landline_number": 4, "email": 6, "membership_amount": 6, "ward": 8,
-    "voting_district": 8, "date_joined": 6, "last_payment": 6,
-    "expiry_date": 6,
+    "voting_district": 8, "date_joined": 6, "last_payment": 6, "expiry_date": 6,
 }  # fmt: skip
-#: The others are noted where at least one row in so many counts up: a sorted list has short runs.
+#: Columns but those of phones are noted where at least one row in so many counts up: a sorted list
+#: has short runs.
 _ONE_IN: Final = 2
 _PHONES: Final = frozenset({"cell_number", "landline_number"})
 #: Texts that are one number.
@@ -77,9 +78,7 @@ class Counting:
 
     def add(self, normalised: Normalised) -> None:
         """Look at the fields of a batch that the file has columns of."""
-        row = pl.col(ROW_NUMBER).cast(pl.String)
-        person = pl.coalesce("id_number", "document", "passport_number", row).hash()
-        frame = normalised.frame.with_columns(person=person)
+        frame = normalised.frame.with_columns(person=documents.person())
         for field in _LEAST.keys() & normalised.headers.keys():
             filled = frame.select(ROW_NUMBER, "person", value=field).drop_nulls("value")
             if not filled.height:

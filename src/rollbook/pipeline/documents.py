@@ -16,6 +16,7 @@ import polars as pl
 from rollbook.pipeline.cells import clean, nulls
 from rollbook.pipeline.columns import key
 from rollbook.pipeline.id_numbers import has_form
+from rollbook.pipeline.read import ROW_NUMBER
 from rollbook.pipeline.values import written
 
 if TYPE_CHECKING:
@@ -105,6 +106,12 @@ def with_documents(
         _marked(frame, named, documents),
         [(field, code, _at(found, frame.height)) for (field, code), found in problems.items()],
     )
+
+
+def person() -> pl.Expr:
+    """Whom a normalised row is about, as a hash: one number or passport is one person."""
+    row = pl.col(ROW_NUMBER).cast(pl.String)
+    return pl.coalesce("id_number", "document", "passport_number", row).hash()
 
 
 def _marked(frame: pl.DataFrame, named: list[int], documents: Mapping[int, str]) -> pl.DataFrame:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from rollbook.languages import MOST_LISTED, listed
+from rollbook.pipeline import documents
 from rollbook.pipeline.read import ROW_NUMBER
 from rollbook.pipeline.reading import Note
 
@@ -31,16 +32,11 @@ class SharedPhones:
         self._batches: list[pl.DataFrame] = []
 
     def add(self, normalised: Normalised) -> None:
-        """Count the people of a batch: the same ID number or passport is the same person."""
+        """Count the people of a batch."""
         frame = normalised.frame
         if self._least and frame["cell_number"].null_count() < frame.height:
-            row = pl.col(ROW_NUMBER).cast(pl.String)
-            phones = frame.select(
-                ROW_NUMBER,
-                phone="cell_number",
-                person=pl.coalesce("id_number", "document", "passport_number", row),
-            ).drop_nulls("phone")
-            self._batches.append(phones.with_columns(pl.col("phone", "person").hash()))
+            phones = frame.select(ROW_NUMBER, phone="cell_number", person=documents.person())
+            self._batches.append(phones.drop_nulls("phone").with_columns(pl.col("phone").hash()))
 
     def notes(self) -> Iterator[Note]:
         """The notes on the numbers of the most people, and one on all others."""

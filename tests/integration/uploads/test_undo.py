@@ -25,17 +25,16 @@ from rollbook.uploads.undo import Counts
 from tests import warm_process
 from tests.files import csv_file, id_number, member, members
 from tests.integration.worker.test_worker import sent
-from tests.pipeline_run import Site, open_site
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from rollbook.backends.database import Row
     from rollbook.config import Settings
     from rollbook.service.system import System
-    from tests.pipeline_run import Done
+    from tests.pipeline_run import Done, Site
 
     MakeUser = Callable[..., Awaitable[User]]
 
@@ -45,19 +44,6 @@ NO_UPLOADS = {
     "id_number", "identity_kind", "identity_country", "identity_number", "member_id",
     "created_by_row", "roll_status", "roll_ward", "roll_voting_district", "roll_asked_at",
 }  # fmt: skip
-
-
-@pytest.fixture
-def site(database_url: str, settings: Settings) -> Iterator[Site]:
-    """With the store of the system, which proves whose it is."""
-    settings.data_dir.mkdir(exist_ok=True)
-    with open_site(database_url, settings.data_dir) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def operator(make_user: MakeUser) -> User:
-    return await make_user(Role.NATIONAL_ADMIN)
 
 
 @pytest.fixture

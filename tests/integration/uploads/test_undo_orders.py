@@ -12,21 +12,18 @@ import pytest
 
 from rollbook.backends import schema
 from rollbook.members import duplicates
-from rollbook.model import Role, User
 from rollbook.uploads import retention, undo
 from tests.files import csv_file, id_number, member, members
-from tests.pipeline_run import Site, open_site
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
     from uuid import UUID
 
-    from rollbook.config import Settings
+    from rollbook.model import User
     from rollbook.service.system import System
     from rollbook.uploads.undo import Counts
+    from tests.pipeline_run import Site
 
-    MakeUser = Callable[..., Awaitable[User]]
 
 #: Held by the file that created them only; changed and confirmed by a later file; edited by hand;
 #: somebody was joined to them.
@@ -35,19 +32,6 @@ PEOPLE = (ALONE, CHANGED, CONFIRMED, EDITED, JOINED)
 ALONE_TOO = 5
 #: Members to whom others are joined.
 OTHERS = range(10, 16)
-
-
-@pytest.fixture
-def site(database_url: str, settings: Settings) -> Iterator[Site]:
-    """With the store of the system, which proves whose it is."""
-    settings.data_dir.mkdir(exist_ok=True)
-    with open_site(database_url, settings.data_dir) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def operator(make_user: MakeUser) -> User:
-    return await make_user(Role.NATIONAL_ADMIN)
 
 
 def send(site: Site, *rows: dict[str, str]) -> UUID:
