@@ -1,6 +1,7 @@
-"""Stores the batches of a file on local disk until they are needed again.
+"""Keeps the batches of a file until they are needed again: a short file's in memory, else on disk.
 
-Only one batch is in memory at a time, so a long file needs no more memory than a short one.
+Beside what is kept, only one batch is in memory at a time, so a long file needs no more memory than
+a short one.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ PieceKind: TypeAlias = Literal["existing", "differing", "made"]
 Kind: TypeAlias = Literal["rows", "problems"] | PieceKind
 #: Arrow's older layout: it writes texts without the larger buffers that they are slices of.
 _LAYOUT = pl.CompatLevel.oldest()
+#: Bytes of frames that are kept in memory: most files need no more, and are read back at once.
+KEPT_BYTES = 8 * 2**20
 
 
 class Spill:
@@ -29,6 +32,9 @@ class Spill:
     def __init__(self, folder: Path) -> None:
         """Begin without any; ``folder`` is where they go, and is the caller's to remove."""
         self._folder = folder
+        self._kept: dict[tuple[Kind, int], pl.DataFrame] = {}
+        #: Bytes that may still be kept.
+        self._room: float = KEPT_BYTES
         #: Rows of each batch, and the number of the last of them.
         self._heights: list[int] = []
         self._lasts: list[int] = []
@@ -60,15 +66,14 @@ class Spill:
 
     def replace(self, kind: Kind, number: int, frame: pl.DataFrame) -> None:
         """Replace a batch's frame by another one."""
-        # Frames that were read may be mapped from the existing file.
-        path = self._path(kind, number)
-        beside = path.with_suffix(".new")
-        frame.write_ipc(beside, compat_level=_LAYOUT)
-        beside.replace(path)
+        if (before := self._kept.pop((kind, number), None)) is not None:
+            self._room += before.estimated_size()
+        self._write(kind, number, frame)
 
     def of(self, kind: Kind, number: int) -> pl.DataFrame:
         """One kind of facts about the rows of one batch, counted from 0."""
-        return pl.read_ipc(self._path(kind, number))
+        kept = self._kept.get((kind, number))
+        return pl.read_ipc(self._path(kind, number)) if kept is None else kept
 
     def batches(
         self, *kinds: Kind, beside: pl.DataFrame | None = None
@@ -84,7 +89,15 @@ class Spill:
             yield (*lines, *(self.of(kind, number) for kind in kinds))
 
     def _write(self, kind: Kind, number: int, frame: pl.DataFrame) -> None:
-        frame.write_ipc(self._path(kind, number), compat_level=_LAYOUT)
+        if (size := frame.estimated_size()) <= self._room:
+            self._kept[kind, number] = frame
+            self._room -= size
+            return
+        # Frames that were read may be mapped from the existing file.
+        path = self._path(kind, number)
+        beside = path.with_suffix(".new")
+        frame.write_ipc(beside, compat_level=_LAYOUT)
+        beside.replace(path)
 
     def _path(self, kind: Kind, number: int) -> Path:
         return self._folder / f"{kind}-{number}.arrow"

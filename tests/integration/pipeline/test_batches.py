@@ -11,7 +11,7 @@ import pytest
 from rollbook.cli.sample_file import write_sample
 from rollbook.languages import phrase
 from rollbook.model import Scope
-from rollbook.pipeline import report, run
+from rollbook.pipeline import report, run, spill
 from rollbook.pipeline.merge import merge
 from tests.files import id_number, member, workbook
 from tests.pipeline_run import Done, Site, open_site
@@ -43,13 +43,14 @@ def told(done: Done, members: dict[str, dict[str, Any]]) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("kind", ["xlsx", "csv"])
 def test_how_a_file_is_cut_into_batches_changes_nothing(
-    kind: str, site: Site, tmp_path: Path
+    kind: str, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / f"sample.{kind}"
     facts = write_sample(path, 200, seed=7, duplicate_share=0.2, invalid_share=0.1)
     found = []
-    for batch_rows in (30, 64, 1000):
+    for batch_rows, kept_bytes in ((30, 0), (64, 30_000), (1000, spill.KEPT_BYTES)):
         site.clean()
+        monkeypatch.setattr(spill, "KEPT_BYTES", kept_bytes)
         done = site.send(path.read_bytes(), path.name, batch_rows=batch_rows)
         assert done.outcomes["duplicate"] == facts.duplicates > 0
         found.append(told(done, site.members()))
