@@ -12,7 +12,7 @@ from tests.files import id_number, one_sheet
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.pipeline_run import Site
+    from tests.desk import Desk
 
 #: A header with values that count up, and how many of them are noted at least.
 UP: dict[str, tuple[Callable[[int], object], int]] = {
@@ -27,47 +27,46 @@ UP: dict[str, tuple[Callable[[int], object], int]] = {
 }
 
 
-def counted(site: Site, header: str, values: list[object], **how: Any) -> str | None:
+def counted(desk: Desk, header: str, values: list[object], **how: Any) -> str | None:
     """What the note on a file with these values says."""
-    site.clean()
     rows = [(id_number(n), "Thandi", "Mokoena", value) for n, value in enumerate(values)]
     headers = ("ID Number", "Firstname", "Surname", header)
-    done = site.send(one_sheet([headers, *rows]), "list.xlsx", **how)
+    done = desk.send(one_sheet([headers, *rows]), "list.xlsx", **how)
     notes = {note["code"]: note["message"] for note in done.upload["reading"]["notes"]}
     return notes.get("column_counts_up")
 
 
 @pytest.mark.parametrize("header", UP)
-def test_a_column_that_counts_up_is_noted_from_so_many_rows(header: str, site: Site) -> None:
+def test_a_column_that_counts_up_is_noted_from_so_many_rows(header: str, desk: Desk) -> None:
     value, least = UP[header]
-    said = counted(site, header, [value(n) for n in range(least)])
+    said = counted(desk, header, [value(n) for n in range(least)])
     assert said is not None
     assert f"'{header}' counts up by one in each row from row 2 to row {least + 1}," in said
-    assert counted(site, header, [value(n) for n in range(least - 1)]) is None
-    assert counted(site, header, [value(2 * n) for n in range(least)]) is None
+    assert counted(desk, header, [value(n) for n in range(least - 1)]) is None
+    assert counted(desk, header, [value(2 * n) for n in range(least)]) is None
 
 
-def test_a_run_in_a_sorted_list_is_none_but_of_phones(site: Site) -> None:
+def test_a_run_in_a_sorted_list_is_none_but_of_phones(desk: Desk) -> None:
     days = [dt.date(2024, 1, 1) + dt.timedelta(days=n) for n in range(6)]
     sparse = [dt.date(2025, 1, 1) + dt.timedelta(days=3 * n) for n in range(7)]
-    assert counted(site, "Date Joined", [*days, *sparse]) is None
+    assert counted(desk, "Date Joined", [*days, *sparse]) is None
     phones = [f"08212345{60 + n}" for n in range(4)]
     others = [f"082{7654321 - 11 * n}" for n in range(20)]
-    said = counted(site, "Cell", [*others, *phones, *others[:3]])
+    said = counted(desk, "Cell", [*others, *phones, *others[:3]])
     assert said is not None
     assert "from row 22 to row 25," in said
 
 
-def test_rows_count_up_from_batch_to_batch(site: Site) -> None:
-    said = counted(site, "Cell", [f"08212345{60 + n}" for n in range(8)], batch_rows=3)
+def test_rows_count_up_from_batch_to_batch(desk: Desk) -> None:
+    said = counted(desk, "Cell", [f"08212345{60 + n}" for n in range(8)], batch_rows=3)
     assert said is not None
     assert "from row 2 to row 9," in said
 
 
-def test_a_street_and_the_payments_of_one_person_may_count_up(site: Site) -> None:
-    assert counted(site, "Address", [f"{12 + n} Long Street" for n in range(20)]) is None
+def test_a_street_and_the_payments_of_one_person_may_count_up(desk: Desk) -> None:
+    assert counted(desk, "Address", [f"{12 + n} Long Street" for n in range(20)]) is None
     rows = [(id_number(1), "Ann", "Aa", f"2025-{month:02}-01") for month in range(1, 13)]
-    done = site.send(
+    done = desk.send(
         one_sheet([("ID Number", "Firstname", "Surname", "Payment Date"), *rows]), "paid.xlsx"
     )
     assert "column_counts_up" not in {note["code"] for note in done.upload["reading"]["notes"]}

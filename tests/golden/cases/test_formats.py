@@ -11,7 +11,7 @@ import pytest
 import xlwt
 
 if TYPE_CHECKING:
-    from tests.pipeline_run import Done, Site
+    from tests.desk import Answer_co, Desk, Place, Sent
 
 NOW = dt.datetime(2026, 11, 24, 8, 0, tzinfo=dt.UTC)
 HEADERS = ("ID Number", "Firstname", "Surname", "Cell Number", "Date Joined", "Membership Amount")
@@ -20,7 +20,7 @@ ZEROS, NUMBER = "0101015000082", 101015000082
 SERIAL = 45_352  # 1 March 2024
 
 
-def send(site: Site, kind: str, values: dict[str, tuple[Any, str]]) -> Done:
+def send(place: Place[Answer_co], kind: str, values: dict[str, tuple[Any, str]]) -> Answer_co:
     """Send one member, whose cells have these values and formats."""
     plain = {"Firstname": ("Ann", "General"), "Surname": ("Aa", "General")}
     cells = {"ID Number": (NUMBER, "0000000000000"), **plain, **values}
@@ -45,10 +45,10 @@ def send(site: Site, kind: str, values: dict[str, tuple[Any, str]]) -> Done:
                 style.num_format_str = code
                 sheet.write(1, column, value, style)
         old.save(target)
-    return site.send(target.getvalue(), f"members.{kind}")
+    return place.send(target.getvalue(), f"members.{kind}")
 
 
-def codes(done: Done) -> list[tuple[str, str, str | None]]:
+def codes(done: Sent) -> list[tuple[str, str, str | None]]:
     return [
         (problem["column"], problem["code"], problem.get("kept"))
         for row in done.rows
@@ -57,35 +57,35 @@ def codes(done: Done) -> list[tuple[str, str, str | None]]:
 
 
 @pytest.mark.parametrize("kind", ["xlsx", "xls"])
-def test_digits_that_the_format_shows_belong_to_the_value(kind: str, site: Site) -> None:
-    done = send(site, kind, {"Cell Number": (821234567, '"27"000000000')})
-    [member] = site.members().values()
+def test_digits_that_the_format_shows_belong_to_the_value(kind: str, desk: Desk) -> None:
+    done = send(desk, kind, {"Cell Number": (821234567, '"27"000000000')})
+    [member] = desk.members().values()
     assert (member["id_number"], member["cell_number"]) == (ZEROS, "+27821234567")
     # Nothing was restored: the sheet shows the zero.
     assert codes(done) == []
 
 
 @pytest.mark.parametrize("kind", ["xlsx", "xls"])
-def test_a_month_that_the_sheet_shows_is_no_day(kind: str, site: Site) -> None:
-    done = send(site, kind, {"Date Joined": (SERIAL, "mmm-yy")})
-    [member] = site.members().values()
+def test_a_month_that_the_sheet_shows_is_no_day(kind: str, desk: Desk) -> None:
+    done = send(desk, kind, {"Date Joined": (SERIAL, "mmm-yy")})
+    [member] = desk.members().values()
     assert member["date_joined"] == dt.date(2024, 3, 1)
     assert codes(done) == [("Date Joined", "date_shown_in_part", "2024-03-01")]
 
 
 @pytest.mark.parametrize("kind", ["xlsx", "xls"])
-def test_a_number_that_the_format_hides_is_not_taken_silently(kind: str, site: Site) -> None:
-    done = send(site, kind, {"Membership Amount": (120, ";;;")})
-    [member] = site.members().values()
+def test_a_number_that_the_format_hides_is_not_taken_silently(kind: str, desk: Desk) -> None:
+    done = send(desk, kind, {"Membership Amount": (120, ";;;")})
+    [member] = desk.members().values()
     assert member["membership_amount"] is None
     assert codes(done) == [("Membership Amount", "hidden_left_out", None)]
-    done = send(site, kind, {"ID Number": (NUMBER, ";;;")})
+    done = send(desk, kind, {"ID Number": (NUMBER, ";;;")})
     assert codes(done) == [("ID Number", "hidden_value", None)]
 
 
 @pytest.mark.parametrize("kind", ["xlsx", "xls"])
-def test_a_percentage_is_no_amount(kind: str, site: Site) -> None:
-    done = send(site, kind, {"Membership Amount": (0.5, "0%")})
-    [member] = site.members().values()
+def test_a_percentage_is_no_amount(kind: str, desk: Desk) -> None:
+    done = send(desk, kind, {"Membership Amount": (0.5, "0%")})
+    [member] = desk.members().values()
     assert member["membership_amount"] is None
     assert codes(done) == [("Membership Amount", "amount_unclear", None)]

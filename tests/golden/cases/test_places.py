@@ -5,19 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
 from rollbook.model import Scope
-from tests.files import csv_file, member
+from tests.files import csv_file, id_number, member
 
 if TYPE_CHECKING:
-    from tests.pipeline_run import Done, Site
+    from tests.desk import Desk, Sent
+    from tests.pipeline_run import Site
 
 FOLDER = Path(__file__).parent
 EMFULENI = Scope("GP", "Emfuleni")
 
 
-def problems(done: Done) -> dict[int, list[str]]:
+def problems(done: Sent) -> dict[int, list[str]]:
     """The codes of each row's problems of places."""
     found = {
         row["row_number"]: [
@@ -31,21 +30,15 @@ def problems(done: Done) -> dict[int, list[str]]:
 PLACES = ("Province", "Municipality", "Ward")
 
 
-def test_provinces_are_understood_as_offices_write_them(site: Site) -> None:
-    """All rows have one ID number, so each value is read from a file of its own."""
+def test_provinces_are_understood_as_offices_write_them(desk: Desk) -> None:
+    """All rows of the file have one ID number; here each is another person."""
     header, *rows = (FOLDER / "province_names.csv").read_text().splitlines()
-    codes, doubts = [], {}
-    for number, row in enumerate(rows, start=2):
-        done = site.send(f"{header}\n{row}\n".encode(), "one.csv")
-        [found] = site.members().values()
-        codes.append(found["province"])
-        if said := problems(done):
-            doubts[number] = said[2]
-        site.clean()
-    assert codes == [
+    people = [f"{id_number(n)};{row.partition(';')[2]}" for n, row in enumerate(rows)]
+    done = desk.send("\n".join([header, *people]).encode(), "people.csv")
+    assert [found["province"] for found in desk.members().values()] == [
         "KZN", "KZN", "GP", "NC", "LP", "EC", "EC", "NW", "MP", "WC", "LP", "KZN", "FS",
     ]  # fmt: skip
-    assert doubts == {6: ["place_former_name"], 12: ["place_near"]}
+    assert problems(done) == {6: ["place_former_name"], 12: ["place_near"]}
 
 
 def test_an_offices_own_name_in_any_spelling_is_the_offices(site: Site) -> None:
@@ -56,41 +49,39 @@ def test_an_offices_own_name_in_any_spelling_is_the_offices(site: Site) -> None:
     assert problems(done) == {}
 
 
-@pytest.mark.parametrize(
-    ("place", "kept", "doubts"),
-    [
-        ({"Municipality": "Pretoria"}, ("GP", "City of Tshwane", None), ["place_town"]),
-        ({"Municipality": "Randfontein"}, ("GP", "Rand West City", None), ["place_former_name"]),
-        ({"Municipality": "Emfulini LM"}, ("GP", "Emfuleni", None), ["place_near"]),
-        ({"Municipality": "Sedibeng"}, ("GP", "Sedibeng", None), ["municipality_is_district"]),
-        ({"Municipality": "Branch 4"}, ("GP", "Branch 4", None), ["municipality_unknown"]),
-        ({"Municipality": "eThekwini"}, ("GP", "eThekwini", None),
-         ["municipality_in_other_province"]),
-        ({"Province": "", "Municipality": "eThekwini"}, ("KZN", "eThekwini", None), []),
-        ({"Municipality": "Emfuleni", "Ward": "79800001"}, ("GP", "Emfuleni", "79800001"),
-         ["ward_in_other_place"]),
-        ({"Municipality": "", "Ward": "79800001"},
-         ("GP", "City of Johannesburg", "79800001"), []),
-        ({"Province": "", "Municipality": "", "Ward": "79800001"},
-         ("GP", "City of Johannesburg", "79800001"), []),
-        ({"Province": "", "Municipality": "Branch 4", "Ward": "79800001"},
-         (None, "Branch 4", "79800001"), ["municipality_unknown"]),
-        ({"Municipality": "", "Ward": "52205003"}, ("GP", None, "52205003"),
-         ["ward_in_other_place"]),
-        ({"Municipality": "Emfuleni", "Ward": "12"}, ("GP", "Emfuleni", "12"), []),
-    ],
-)  # fmt: skip
-def test_a_place_has_one_spelling_and_a_doubt_is_said(
-    site: Site,
-    place: dict[str, str],
-    kept: tuple[str | None, str | None, str | None],
-    doubts: list[str],
-) -> None:
-    row = member(1) | {"Province": "Gauteng", "Municipality": "", "Ward": ""} | place
-    done = site.send(csv_file([row]), "members.csv")
-    [found] = site.members().values()
-    assert (found["province"], found["municipality"], found["ward"]) == kept
-    assert problems(done).get(2, []) == doubts
+#: What a row says of its place, what is kept of it, and the doubts.
+PLACED: list[tuple[dict[str, str], tuple[str | None, str | None, str | None], list[str]]] = [
+    ({"Municipality": "Pretoria"}, ("GP", "City of Tshwane", None), ["place_town"]),
+    ({"Municipality": "Randfontein"}, ("GP", "Rand West City", None), ["place_former_name"]),
+    ({"Municipality": "Emfulini LM"}, ("GP", "Emfuleni", None), ["place_near"]),
+    ({"Municipality": "Sedibeng"}, ("GP", "Sedibeng", None), ["municipality_is_district"]),
+    ({"Municipality": "Branch 4"}, ("GP", "Branch 4", None), ["municipality_unknown"]),
+    ({"Municipality": "eThekwini"}, ("GP", "eThekwini", None),
+     ["municipality_in_other_province"]),
+    ({"Province": "", "Municipality": "eThekwini"}, ("KZN", "eThekwini", None), []),
+    ({"Municipality": "Emfuleni", "Ward": "79800001"}, ("GP", "Emfuleni", "79800001"),
+     ["ward_in_other_place"]),
+    ({"Municipality": "", "Ward": "79800001"},
+     ("GP", "City of Johannesburg", "79800001"), []),
+    ({"Province": "", "Municipality": "", "Ward": "79800001"},
+     ("GP", "City of Johannesburg", "79800001"), []),
+    ({"Province": "", "Municipality": "Branch 4", "Ward": "79800001"},
+     (None, "Branch 4", "79800001"), ["municipality_unknown"]),
+    ({"Municipality": "", "Ward": "52205003"}, ("GP", None, "52205003"),
+     ["ward_in_other_place"]),
+    ({"Municipality": "Emfuleni", "Ward": "12"}, ("GP", "Emfuleni", "12"), []),
+]  # fmt: skip
+
+
+def test_a_place_has_one_spelling_and_a_doubt_is_said(site: Site) -> None:
+    plain = {"Province": "Gauteng", "Municipality": "", "Ward": ""}
+    rows = [member(n) | plain | place for n, (place, *_) in enumerate(PLACED)]
+    said = problems(site.send(csv_file(rows), "members.csv"))
+    members = site.members()
+    for n, (place, kept, doubts) in enumerate(PLACED):
+        found = members[id_number(n)]
+        assert (found["province"], found["municipality"], found["ward"]) == kept, place
+        assert said.get(n + 2, []) == doubts, place
 
 
 def test_a_row_that_names_another_municipality_alone_is_another_offices(site: Site) -> None:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from tests.pipeline_run import Done, Site
+    from tests.desk import Answer_co, Desk, Place, Sent
+    from tests.pipeline_run import Site
 
 NOW = dt.datetime(2026, 11, 29, 8, 0, tzinfo=dt.UTC)
 HEADERS = ("ID Number", "Firstname", "Surname", "Cell")
@@ -30,17 +31,24 @@ PEOPLE = [
 NUMBERS = [number for number, *_ in PEOPLE]
 
 
-def send(site: Site, *rows: Sequence[str], merged: Sequence[str] = (), **columns: Any) -> Done:
+def send(
+    place: Place[Answer_co], *rows: Sequence[str], merged: Sequence[str] = (), **columns: Any
+) -> Answer_co:
     """Send the rows as the only sheet of a workbook."""
-    return site.send(one_sheet(rows, merged), "list.xlsx", **columns)
+    return place.send(one_sheet(rows, merged), "list.xlsx", **columns)
 
 
-def notes(done: Done) -> dict[str, str]:
+def notes(done: Sent) -> dict[str, str]:
     return {note["code"]: note["message"] for note in done.upload["reading"]["notes"]}
 
 
-def wards(site: Site) -> list[str | None]:
-    stored = site.members()
+def codes(done: Sent) -> list[list[str]]:
+    """The codes of each row."""
+    return [[problem["code"] for problem in row["problems"] or ()] for row in done.rows]
+
+
+def wards(place: Place[Any]) -> list[str | None]:
+    stored = place.members()
     return [stored[number]["ward"] if number in stored else None for number in NUMBERS]
 
 
@@ -61,10 +69,10 @@ def test_a_ward_above_its_members_is_theirs_and_in_the_report(
     assert used["Ward (line above)"] == "ward"
 
 
-def test_a_ward_above_its_members_can_be_left_out(site: Site) -> None:
-    done = send(site, *SECTIONS, columns='{"Ward (line above)": null}')
-    assert done.outcomes["inserted"] == len(PEOPLE)
-    assert wards(site) == [None] * 6
+def test_a_ward_above_its_members_can_be_left_out(desk: Desk) -> None:
+    done = send(desk, *SECTIONS, columns={"Ward (line above)": None})
+    assert done.verdicts["valid"] == len(PEOPLE)
+    assert wards(desk) == [None] * 6
     assert done.upload["reading"]["columns_not_read"] == ["Ward (line above)"]
 
 
@@ -89,144 +97,147 @@ def _with_first_number(path: Path, number: str) -> bytes:
 
 @pytest.mark.parametrize("line", ["RESIGNED", "Non-members", "Waiting list (not paid)", "OORLEDE"])
 def test_people_below_a_line_such_as_resigned_are_flagged_and_the_line_is_named(
-    line: str, site: Site
+    line: str, desk: Desk
 ) -> None:
-    done = send(site, HEADERS, *PEOPLE[:3], (line,), *PEOPLE[3:5], ("WARD 3",), PEOPLE[5])
-    assert done.outcomes["inserted"] == done.upload["rows_total"] == len(PEOPLE)
+    done = send(desk, HEADERS, *PEOPLE[:3], (line,), *PEOPLE[3:5], ("WARD 3",), PEOPLE[5])
+    assert done.verdicts["valid"] == done.upload["rows_total"] == len(PEOPLE)
     assert f"row 5 '{line}'" in notes(done)["lines_left_out"]
     flagged = [row["row_number"] for row in done.rows if row["problems"]]
     assert (flagged, done.upload["warnings"]) == ([6, 7], {"below_no_members": 2})
-    done = send(site, HEADERS, *PEOPLE[:3], ("NEW MEMBERS 2026",), *PEOPLE[3:])
+    done = send(desk, HEADERS, *PEOPLE[:3], ("NEW MEMBERS 2026",), *PEOPLE[3:])
     assert not done.upload["warnings"]
 
 
-def test_a_table_without_numbers_above_the_headers_is_not_read_and_noted(site: Site) -> None:
+def test_a_table_without_numbers_above_the_headers_is_not_read_and_noted(desk: Desk) -> None:
     committee = [("COMMITTEE",), ("Position", "Name", "Surname"), ("Chair", "Ann", "Aa"), ()]
-    done = send(site, *committee, HEADERS, *PEOPLE)
-    assert done.outcomes["inserted"] == len(PEOPLE)
+    done = send(desk, *committee, HEADERS, *PEOPLE)
+    assert done.verdicts["valid"] == len(PEOPLE)
     assert notes(done)["table_above"].startswith("Row 3 above the headers is below other headers")
     # The upper one of two rows of headers is no table.
     groups = ("ID Number", "Name", "Surname", "Contact")
-    assert "table_above" not in notes(send(site, groups, ("", "", "", "Cell"), *PEOPLE))
+    assert "table_above" not in notes(send(desk, groups, ("", "", "", "Cell"), *PEOPLE))
     form = [("Name of branch:", "Soweto"), ("Date:", "2026-01-01", "Page", "1")]
-    assert "table_above" not in notes(send(site, *form, HEADERS, *PEOPLE))
+    assert "table_above" not in notes(send(desk, *form, HEADERS, *PEOPLE))
 
 
-def test_a_title_that_is_merged_across_the_columns_of_names_is_no_member(site: Site) -> None:
+def test_a_title_that_is_merged_across_the_columns_of_names_is_no_member(desk: Desk) -> None:
     people = [(first, surname, number) for number, first, surname, _ in PEOPLE]
     headers = ("Name", "Surname", "ID Number")
-    done = send(site, headers, *people[:3], ("SOWETO",), *people[3:], merged=["A5:C5"])
-    assert done.outcomes["inserted"] == done.upload["rows_total"] == len(PEOPLE)
+    done = send(desk, headers, *people[:3], ("SOWETO",), *people[3:], merged=["A5:C5"])
+    assert done.verdicts["valid"] == done.upload["rows_total"] == len(PEOPLE)
     assert "row 5 'SOWETO'" in notes(done)["lines_left_out"]
 
 
 @pytest.mark.parametrize(("column", "name"), [(0, "ID Number"), (1, "Firstname"), (2, "Surname")])
 def test_a_column_from_which_a_cell_was_deleted_is_noted(
-    column: int, name: str, site: Site
+    column: int, name: str, desk: Desk
 ) -> None:
     rows = [list(row) for row in PEOPLE]
     cells = [row[column] for row in PEOPLE]
     del cells[2]
     for row, cell in zip(rows, [*cells, ""], strict=True):
         row[column] = cell
-    done = send(site, HEADERS, *rows)
-    assert done.outcomes["invalid"] == 1
+    done = send(desk, HEADERS, *rows)
+    assert done.verdicts["invalid"] == 1
     said = notes(done)["column_moved_up"]
     assert said.startswith(f"The last row, 7, has no '{name}', and all others have.")
     # Further up, it is the row's own.
     first, *others = PEOPLE
     unknown = ["N/A" if at == column else cell for at, cell in enumerate(PEOPLE[-1])]
     for lacking in ([first, ("", *others[0][1:]), *others[1:]], PEOPLE, [*PEOPLE[:-1], unknown]):
-        assert "column_moved_up" not in notes(send(site, HEADERS, *lacking))
+        assert "column_moved_up" not in notes(send(desk, HEADERS, *lacking))
 
 
-def test_genders_that_are_not_those_of_the_numbers_are_noted_for_the_file(site: Site) -> None:
+def test_genders_that_are_not_those_of_the_numbers_are_noted_for_the_file(desk: Desk) -> None:
     # Each of these numbers is a woman's.
     people = [(id_number(n), "Ab", "Cd", "") for n in range(30)]
     rows = [(*row, "F" if n % 2 else "M") for n, row in enumerate(people)]
-    done = send(site, (*HEADERS, "Gender"), *rows)
+    done = send(desk, (*HEADERS, "Gender"), *rows)
     assert notes(done)["numbers_apart"].startswith("In 15 of 30 rows the gender in column 'Gender'")
     rows = [(*row, "M" if n < 5 else "F") for n, row in enumerate(people)]
-    assert "numbers_apart" not in notes(send(site, (*HEADERS, "Gender"), *rows))
+    assert "numbers_apart" not in notes(send(desk, (*HEADERS, "Gender"), *rows))
 
 
 @pytest.mark.parametrize("row", [("Ward 1 Count", "", "", "2"), ("Soweto Total", "", "", "")])
-def test_a_subtotal_as_excel_names_it_is_no_member(row: Sequence[str], site: Site) -> None:
-    done = send(site, HEADERS, *PEOPLE[:2], row, *PEOPLE[2:])
-    assert done.outcomes["inserted"] == done.upload["rows_total"] == len(PEOPLE)
+def test_a_subtotal_as_excel_names_it_is_no_member(row: Sequence[str], desk: Desk) -> None:
+    done = send(desk, HEADERS, *PEOPLE[:2], row, *PEOPLE[2:])
+    assert done.verdicts["valid"] == done.upload["rows_total"] == len(PEOPLE)
     assert "Row 4 adds up the list" in notes(done)["total_rows"]
 
 
-def test_a_ward_in_the_first_row_of_each_group_is_noted(site: Site) -> None:
+def test_a_ward_in_the_first_row_of_each_group_is_noted(desk: Desk) -> None:
     rows = [(*row, "12" if n == 0 else "13" if n == 3 else "") for n, row in enumerate(PEOPLE)]
-    done = send(site, (*HEADERS, "Ward"), *rows)
-    assert wards(site) == ["12", None, None, "13", None, None]
+    done = send(desk, (*HEADERS, "Ward"), *rows)
+    assert wards(desk) == ["12", None, None, "13", None, None]
     assert "first row of each group: 2 groups, and 4 rows" in notes(done)["first_of_group"]
     # Merged cells say what the empty ones don't.
-    done = send(site, (*HEADERS, "Ward"), *rows, merged=["E2:E4", "E5:E7"])
-    assert wards(site) == ["12"] * 3 + ["13"] * 3
+    done = send(desk, (*HEADERS, "Ward"), *rows, merged=["E2:E4", "E5:E7"])
+    assert wards(desk) == ["12"] * 3 + ["13"] * 3
     assert "first_of_group" not in notes(done)
 
 
 @pytest.mark.parametrize("above", ["", "Number", "Identity"])
 def test_names_below_headers_in_another_order_are_never_stored_the_wrong_way_round(
-    above: str, site: Site
+    above: str, desk: Desk
 ) -> None:
     turned = [(number, surname, first, cell) for number, first, surname, cell in PEOPLE[3:]]
     with pytest.raises(SecondTableError, match="Row 5 has headers again"):
-        send(site, HEADERS, *PEOPLE[:3], (above, "Surname", "Firstname", "Cell"), *turned)
-    assert not site.members()
+        send(desk, HEADERS, *PEOPLE[:3], (above, "Surname", "Firstname", "Cell"), *turned)
 
 
-def test_columns_of_names_that_are_the_wrong_way_round_are_noted(site: Site) -> None:
-    done = send(site, ("ID Number", "Name", "Surname"), *[(n, s, f) for n, f, s, _ in PEOPLE])
+def test_columns_of_names_that_are_the_wrong_way_round_are_noted(desk: Desk) -> None:
+    done = send(desk, ("ID Number", "Name", "Surname"), *[(n, s, f) for n, f, s, _ in PEOPLE])
     assert "the columns 'Name' and 'Surname' are probably" in notes(done)["names_turned"]
 
 
-def test_codes_of_wards_among_voting_districts_are_flagged(site: Site) -> None:
+def test_codes_of_wards_among_voting_districts_are_flagged(desk: Desk) -> None:
     headers = (*HEADERS[:3], "Voting District")
     districts = ["79800012", "79800013", "32960001"]
     rows = [(*row[:3], cell) for row, cell in zip(PEOPLE, districts, strict=False)]
-    done = send(site, headers, *rows)
+    done = send(desk, headers, *rows)
     assert done.upload["warnings"] == {"voting_district_is_ward": 2}
     # One that has the form by chance is none.
     others = ["32960001", "32960002", "10101001"]
     rows = [(*row[:3], cell) for row, cell in zip(PEOPLE, others, strict=False)]
-    assert not send(site, headers, *rows).upload["warnings"]
+    assert not send(desk, headers, *rows).upload["warnings"]
 
 
-@pytest.mark.parametrize(
-    ("first", "surname", "code"),
-    [
-        ("Siph0", "Nkosi", "name_doubtful"),
-        ("NKOSl", "Thandi", "name_doubtful"),
-        ("Thandi", "DIamini", "name_doubtful"),
-        ("John", "Doe", "name_doubtful"),
-        ("MOKOENA T", "Thandi", "names_swapped"),
-        ("Thandi M", "Mokoena", None),
-        ("McIntyre", "MacIver", None),
-        ("SIpho", "Zulu", None),
-        ("Thandi", "O'Neil", None),
-    ],
-)
-def test_names_with_a_wrong_sign_and_names_that_fill_a_form_are_flagged(
-    first: str, surname: str, code: str | None, site: Site
-) -> None:
-    done = send(site, HEADERS, (NUMBERS[0], first, surname, ""))
-    assert done.upload["warnings"] == ({code: 1} if code else {})
-    member = site.members()[NUMBERS[0]]
-    assert (member["firstname"], member["surname"]) == (first, surname)
+#: The doubt about a name, by first name and surname.
+DOUBTS: dict[tuple[str, str], str | None] = {
+    ("Siph0", "Nkosi"): "name_doubtful",
+    ("NKOSl", "Thandi"): "name_doubtful",
+    ("Thandi", "DIamini"): "name_doubtful",
+    ("John", "Doe"): "name_doubtful",
+    ("MOKOENA T", "Thandi"): "names_swapped",
+    ("Thandi M", "Mokoena"): None,
+    ("McIntyre", "MacIver"): None,
+    ("SIpho", "Zulu"): None,
+    ("Thandi", "O'Neil"): None,
+}
 
 
-@pytest.mark.parametrize("sign", [",,", "↓", "^", '" " "', "''''", "´´", "ibid", "soos hierbo"])
-def test_more_signs_that_mean_as_above_are_left_out_and_flagged(sign: str, site: Site) -> None:
-    headers = (*HEADERS[:3], "Address")
-    done = send(site, headers, (*PEOPLE[0][:3], "1 Long St"), (*PEOPLE[1][:3], sign))
-    assert done.upload["warnings"] == {"ditto_left_out": 1}
-    assert site.members()[NUMBERS[1]]["residential_address"] is None
+def test_names_with_a_wrong_sign_and_names_that_fill_a_form_are_flagged(desk: Desk) -> None:
+    rows = [(id_number(n), *names, "") for n, names in enumerate(DOUBTS)]
+    done = send(desk, HEADERS, *rows)
+    assert dict(zip(DOUBTS, codes(done), strict=True)) == {
+        names: [code] if code else [] for names, code in DOUBTS.items()
+    }
+    assert [(m["firstname"], m["surname"]) for m in desk.members().values()] == list(DOUBTS)
 
 
-@pytest.mark.parametrize("text", ["1 Long St ^ 2", "'", '5" Pipe Rd', "Flat 3,, Soweto"])
-def test_other_texts_with_such_signs_are_no_ditto_marks(text: str, site: Site) -> None:
-    done = send(site, (*HEADERS[:3], "Address"), (*PEOPLE[0][:3], text))
-    assert not done.upload["warnings"]
+def test_more_signs_that_mean_as_above_are_left_out_and_flagged(desk: Desk) -> None:
+    signs = [",,", "↓", "^", '" " "', "''''", "´´", "ibid", "soos hierbo"]
+    rows = [(id_number(n), "Ann", "Aa", text) for n, text in enumerate(["1 Long St", *signs])]
+    done = send(desk, (*HEADERS[:3], "Address"), *rows)
+    assert dict(zip(signs, codes(done)[1:], strict=True)) == {
+        sign: ["ditto_left_out"] for sign in signs
+    }
+    kept = [member["residential_address"] for member in desk.members().values()]
+    assert kept == ["1 Long St", *[None] * len(signs)]
+
+
+def test_other_texts_with_such_signs_are_no_ditto_marks(desk: Desk) -> None:
+    texts = ["1 Long St ^ 2", "'", '5" Pipe Rd', "Flat 3,, Soweto"]
+    rows = [(id_number(n), "Ann", "Aa", text) for n, text in enumerate(texts)]
+    done = send(desk, (*HEADERS[:3], "Address"), *rows)
+    assert dict(zip(texts, codes(done), strict=True)) == {text: [] for text in texts}

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from psycopg.types.json import Json
 
 from rollbook.errors import ShortenedNumbersError
 from rollbook.pipeline.columns import map_headers, suggested
 from tests.files import id_number
 
 if TYPE_CHECKING:
-    from tests.pipeline_run import Done, Site
+    from tests.desk import Answer_co, Desk, Place, Sent, Taken
+    from tests.pipeline_run import Site
 
 FOLDER = Path(__file__).parent
 NOW = dt.datetime(2026, 11, 28, 8, 0, tzinfo=dt.UTC)
@@ -23,11 +23,11 @@ ANN, BOB, CAT, DAN = "8001015009087", "9002280101087", "8506155204082", "7503100
 MAY_3 = dt.date(2024, 5, 3)
 
 
-def send(site: Site, name: str) -> Done:
-    return site.send((FOLDER / name).read_bytes(), name)
+def send(place: Place[Answer_co], name: str) -> Answer_co:
+    return place.send((FOLDER / name).read_bytes(), name)
 
 
-def codes(done: Done) -> dict[int, set[str]]:
+def codes(done: Sent) -> dict[int, set[str]]:
     """The codes of each row that has any."""
     found = {
         row["row_number"]: {problem["code"] for problem in row["problems"] or ()}
@@ -36,7 +36,7 @@ def codes(done: Done) -> dict[int, set[str]]:
     return {number: those for number, those in found.items() if those}
 
 
-def read_as(site: Site, name: str, field: str) -> list[tuple[str, Any, set[str]]]:
+def read_as(desk: Desk, name: str, field: str) -> list[tuple[str, Any, set[str]]]:
     """Each cell of a file's last column, what its row's member has, and the codes about it.
 
     The file repeats one ID number; here each row is another person, born in 1980 and called Nomsa
@@ -45,16 +45,16 @@ def read_as(site: Site, name: str, field: str) -> list[tuple[str, Any, set[str]]
     head, *lines = (FOLDER / name).read_text("utf-8").splitlines()
     cells = [line.split(";")[3] for line in lines]
     rows = [f"{id_number(n)};Nomsa;Dube;{cell}" for n, cell in enumerate(cells)]
-    done = site.send("\n".join([head, *rows]).encode(), name)
-    members, said = site.members(), codes(done)
+    done = desk.send("\n".join([head, *rows]).encode(), name)
+    members, said = desk.members(), codes(done)
     return [
         (cell, members[id_number(n)][field], said.get(n + 2, set())) for n, cell in enumerate(cells)
     ]
 
 
-def test_short_dates_and_what_is_no_date(site: Site) -> None:
+def test_short_dates_and_what_is_no_date(desk: Desk) -> None:
     found = {
-        cell: (date, said) for cell, date, said in read_as(site, "dates_short.csv", "last_payment")
+        cell: (date, said) for cell, date, said in read_as(desk, "dates_short.csv", "last_payment")
     }
     old = {"date_before_birth"}
     assert found == {
@@ -77,9 +77,9 @@ def test_short_dates_and_what_is_no_date(site: Site) -> None:
     }
 
 
-def test_dates_in_every_form_are_dates(site: Site) -> None:
+def test_dates_in_every_form_are_dates(desk: Desk) -> None:
     found = {
-        cell: (date, said) for cell, date, said in read_as(site, "dates_forms.csv", "date_joined")
+        cell: (date, said) for cell, date, said in read_as(desk, "dates_forms.csv", "date_joined")
     }
     others = {
         "13/05/2024 08:15 PM": (dt.date(2024, 5, 13), set()),
@@ -123,30 +123,30 @@ def test_the_last_batch_of_a_file_decides_what_the_first_one_means(
     assert done.sheet("All Uploaded Rows").height == len(rows)
 
 
-def test_dates_that_cannot_be_are_told(site: Site) -> None:
-    done = send(site, "implausible_dates.csv")
+def test_dates_that_cannot_be_are_told(desk: Desk) -> None:
+    done = send(desk, "implausible_dates.csv")
     assert codes(done) == {2: {"date_future"}, 3: {"date_before_birth"}}
-    members = site.members()
+    members = desk.members()
     assert members[BOB]["last_payment"] == dt.date(1968, 1, 1)
     # Neither payment can be, so neither says when the membership ends.
     assert [members[number]["expiry_date"] for number in (ANN, BOB)] == [None, None]
 
 
-def test_an_expiry_date_that_is_not_understood_is_counted_and_told(site: Site) -> None:
-    done = send(site, "expiry_not_understood.csv")
+def test_an_expiry_date_that_is_not_understood_is_counted_and_told(desk: Desk) -> None:
+    done = send(desk, "expiry_not_understood.csv")
     assert codes(done) == {2: {"expiry_unclear"}, 3: {"expiry_lifetime"}}
-    members = site.members()
+    members = desk.members()
     assert members[ANN]["expiry_date"] == dt.date(2028, 1, 15)
     assert members[BOB]["expiry_date"] == dt.date(9999, 12, 31)
 
 
-def test_what_is_no_name_refuses_the_row(site: Site) -> None:
-    done = send(site, "names_that_are_none.csv")
+def test_what_is_no_name_refuses_the_row(desk: Desk) -> None:
+    done = send(desk, "names_that_are_none.csv")
     assert codes(done) == {
         **{number: {"firstname_missing"} for number in range(2, 11)},
         11: {"name_initials"},
     }
-    assert site.members()[ANN]["firstname"] == "x"
+    assert desk.members()[ANN]["firstname"] == "x"
 
 
 def test_names_of_any_form_of_unicode_are_the_same(site: Site) -> None:
@@ -160,11 +160,11 @@ def test_names_of_any_form_of_unicode_are_the_same(site: Site) -> None:
     assert site.send(other.encode(), "again.csv").outcomes["unchanged"] == 3
 
 
-def test_phone_numbers_as_people_write_them(site: Site) -> None:
+def test_phone_numbers_as_people_write_them(desk: Desk) -> None:
     number, none = "+27821234567", set[str]()
     ours, several, remark = (number, none), (number, {"phone_several"}), (number, {"phone_remark"})
     unclear = (None, {"phone_unclear"})
-    rows = read_as(site, "phones.csv", "cell_number")
+    rows = read_as(desk, "phones.csv", "cell_number")
     assert {cell: (found, said) for cell, found, said in rows} == {
         "+27 (0)82 123 4567": ours,
         "082-123-4567": ours,
@@ -186,10 +186,9 @@ def test_phone_numbers_as_people_write_them(site: Site) -> None:
     }
 
 
-def test_amounts_as_people_write_them(site: Site) -> None:
-    rows = read_as(site, "amounts.csv", "membership_amount")
-    site.clean()
-    rows += read_as(site, "amount_thousands.csv", "membership_amount")
+def test_amounts_as_people_write_them(desk: Desk) -> None:
+    rows = read_as(desk, "amounts.csv", "membership_amount")
+    rows += read_as(desk, "amount_thousands.csv", "membership_amount")
     assert {cell: (amount and str(amount), said) for cell, amount, said in rows} == {
         "R10.00": ("10.00", set()),
         "R 1 200,50": ("1200.50", set()),
@@ -209,28 +208,27 @@ def test_amounts_as_people_write_them(site: Site) -> None:
     assert all(amount is None or isinstance(amount, Decimal) for _, amount, _ in rows)
 
 
-def test_shortened_id_numbers_refuse_the_file_with_one_sentence(site: Site) -> None:
+def test_shortened_id_numbers_refuse_the_file_with_one_sentence(desk: Desk) -> None:
     with pytest.raises(ShortenedNumbersError, match="in 2 of the 2 rows"):
-        send(site, "shortened_ids.csv")
-    assert not site.members()
+        send(desk, "shortened_ids.csv")
 
 
-def test_one_shortened_id_number_refuses_its_row(site: Site) -> None:
+def test_one_shortened_id_number_refuses_its_row(desk: Desk) -> None:
     rows = [f"{id_number(n)},Nomsa,Dube" for n in range(3)]
     content = "\n".join(["ID,Name,Surname", *rows, "8.00102E+12,Ann,Bosman"])
-    done = site.send(content.encode(), "one.csv")
+    done = desk.send(content.encode(), "one.csv")
     assert codes(done) == {5: {"id_shortened"}}
-    assert done.outcomes["inserted"] == 3
+    assert done.verdicts["valid"] == 3
 
 
-def test_an_age_that_contradicts_the_id_number_is_told(site: Site) -> None:
-    said = codes(send(site, "age_contradicts.csv"))
+def test_an_age_that_contradicts_the_id_number_is_told(desk: Desk) -> None:
+    said = codes(send(desk, "age_contradicts.csv"))
     assert all("age_contradicts_id" in said[number] for number in (2, 3))
 
 
-def test_the_age_decides_the_century(site: Site) -> None:
-    assert codes(send(site, "century_by_age.csv")) == {}
-    born = {number: member["date_of_birth"] for number, member in site.members().items()}
+def test_the_age_decides_the_century(desk: Desk) -> None:
+    assert codes(send(desk, "century_by_age.csv")) == {}
+    born = {number: member["date_of_birth"] for number, member in desk.members().items()}
     assert born == {
         "2505055000083": dt.date(1925, 5, 5),
         "2511284800087": dt.date(1925, 11, 28),
@@ -242,23 +240,23 @@ BORN_APART = [id_number(n * 370_000) for n in range(6)]
 BORN = [dt.datetime.strptime(number[:6], "%y%m%d") for number in BORN_APART]  # noqa: DTZ007
 
 
-def with_birth_dates(site: Site, *said: str, header: str = "Date of Birth") -> Done:
+def with_birth_dates(desk: Desk, *said: str, header: str = "Date of Birth") -> Taken:
     """Send people with what the column says of their birth dates."""
     lines = [
         f"{number},Ann,Aa{chr(97 + n) * 3},{text}"
         for n, (number, text) in enumerate(zip(BORN_APART, said, strict=True))
     ]
     content = "\n".join([f"ID Number,Firstname,Surname,{header}", *lines])
-    return site.send(content.encode(), "list.csv")
+    return desk.send(content.encode(), "list.csv")
 
 
 @pytest.mark.parametrize(
     "form",
     ["%Y-%m-%d", "%d/%m/%Y", "%m/%d/%Y", "%y%m%d", "%Y%m%d", "%d.%m.%y", "%d %B %Y", "%Y", "", "?"],
 )
-def test_a_birth_date_as_in_the_id_number_needs_no_word(form: str, site: Site) -> None:
-    done = with_birth_dates(site, *(date.strftime(form) for date in BORN))
-    assert done.outcomes["inserted"] == len(BORN)
+def test_a_birth_date_as_in_the_id_number_needs_no_word(form: str, desk: Desk) -> None:
+    done = with_birth_dates(desk, *(date.strftime(form) for date in BORN))
+    assert done.verdicts["valid"] == len(BORN)
     assert not done.upload["rows_with_warnings"]
 
 
@@ -267,22 +265,22 @@ def test_a_birth_date_as_in_the_id_number_needs_no_word(form: str, site: Site) -
     ["Date of Birth", "Member's DOB", "D.O.B. (dd/mm/yyyy)", "Geboortedatum", "Usuku lokuzalwa"],
 )
 def test_birth_dates_that_were_sorted_apart_from_the_id_numbers_are_told(
-    header: str, site: Site
+    header: str, desk: Desk
 ) -> None:
     said = [f"{date:%d/%m/%Y}" for date in (*BORN[:3], BORN[4], BORN[5], BORN[3])]
-    done = with_birth_dates(site, *said, header=header)
+    done = with_birth_dates(desk, *said, header=header)
     told = {number for number, found in codes(done).items() if "birth_date_contradicts_id" in found}
     assert told == {5, 6, 7}
     assert done.upload["reading"]["columns_not_read"] == [header]
 
 
-def notes(done: Done) -> dict[str, str]:
+def notes(done: Sent) -> dict[str, str]:
     return {note["code"]: note["message"] for note in done.upload["reading"]["notes"]}
 
 
-def test_a_column_of_birth_dates_most_of_which_differ_has_one_note(site: Site) -> None:
+def test_a_column_of_birth_dates_most_of_which_differ_has_one_note(desk: Desk) -> None:
     said = [f"{date:%d/%m/%Y}" for date in (*BORN[1:], BORN[0])]
-    done = with_birth_dates(site, *said)
+    done = with_birth_dates(desk, *said)
     assert not done.upload["rows_with_warnings"]
     assert notes(done)["birth_dates_differ"].startswith(
         "In 6 of 6 rows the date of birth in column 'Date of Birth' is not the one in the ID number"
@@ -294,11 +292,11 @@ def test_a_column_of_birth_dates_most_of_which_differ_has_one_note(site: Site) -
     [
         (("Spouse Name", "Date of Birth"), {}),
         (("Next of kin", "Relationship", "Date of Birth"), {}),
-        (("Notes", "Date of Birth"), {"columns": Json({"Date of Birth": None})}),
+        (("Notes", "Date of Birth"), {"columns": {"Date of Birth": None}}),
     ],
 )
 def test_a_birth_date_of_another_person_or_one_that_is_left_out_is_not_compared(
-    headers: tuple[str, ...], columns: dict[str, Any], site: Site
+    headers: tuple[str, ...], columns: dict[str, Any], desk: Desk
 ) -> None:
     lines = [
         ",".join([number, "Ann", f"Aa{chr(97 + n) * 3}", *["x"] * (len(headers) - 1), said])
@@ -307,13 +305,13 @@ def test_a_birth_date_of_another_person_or_one_that_is_left_out_is_not_compared(
         )
     ]
     content = "\n".join([",".join(["ID Number", "Firstname", "Surname", *headers]), *lines])
-    done = site.send(content.encode(), "list.csv", **columns)
+    done = desk.send(content.encode(), "list.csv", **columns)
     assert not done.upload["rows_with_warnings"]
     assert done.upload["reading"]["columns_not_read"] == list(headers)
 
 
 def test_the_birth_date_of_a_member_and_of_a_spouse_below_titles_are_told_apart(
-    site: Site,
+    desk: Desk,
 ) -> None:
     content = "\n".join(
         [
@@ -322,23 +320,23 @@ def test_the_birth_date_of_a_member_and_of_a_spouse_below_titles_are_told_apart(
             f"{BORN_APART[0]},Ann,Aa,1980-01-02,Bob,1950-01-01",
         ]
     )
-    done = site.send(content.encode(), "list.csv")
+    done = desk.send(content.encode(), "list.csv")
     [problem] = done.rows[0]["problems"]
     assert (problem["code"], problem["value"]) == ("birth_date_contradicts_id", "1980-01-02")
 
 
-def test_the_birth_date_of_a_spouse_is_not_the_members(site: Site) -> None:
-    done = with_birth_dates(site, *["1950-01-01"] * 6, header="Spouse Date of Birth")
+def test_the_birth_date_of_a_spouse_is_not_the_members(desk: Desk) -> None:
+    done = with_birth_dates(desk, *["1950-01-01"] * 6, header="Spouse Date of Birth")
     assert not done.upload["rows_with_warnings"]
 
 
 @pytest.mark.parametrize("said", ["1925/05/05", "5 May 1925", "1925"])
-def test_the_birth_date_decides_the_century(said: str, site: Site) -> None:
+def test_the_birth_date_decides_the_century(said: str, desk: Desk) -> None:
     number = "2505055000083"
     content = f"ID Number,Firstname,Surname,DOB,Date Joined\n{number},Ann,Aa,{said},2000-01-01"
-    done = site.send(content.encode(), "list.csv")
-    assert done.outcomes["inserted"] == 1
-    assert site.members()[number]["date_of_birth"] == dt.date(1925, 5, 5)
+    done = desk.send(content.encode(), "list.csv")
+    assert done.verdicts["valid"] == 1
+    assert desk.members()[number]["date_of_birth"] == dt.date(1925, 5, 5)
     # The date may have a typing error in its year.
     assert codes(done) == {2: {"birth_date_century"}}
 
@@ -357,23 +355,23 @@ def test_the_birth_date_decides_the_century(said: str, site: Site) -> None:
     ],
 )
 def test_another_birth_date_does_not_decide_the_century(
-    said: str, told: set[str], site: Site
+    said: str, told: set[str], desk: Desk
 ) -> None:
     number = "0503055009081"
     content = f"ID Number,Firstname,Surname,Date of Birth\n{number},Ann,Aaron,{said}"
-    done = site.send(content.encode(), "list.csv")
-    assert site.members()[number]["date_of_birth"] == dt.date(2005, 3, 5)
+    done = desk.send(content.encode(), "list.csv")
+    assert desk.members()[number]["date_of_birth"] == dt.date(2005, 3, 5)
     assert codes(done) == ({2: told} if told else {})
 
 
 @pytest.mark.parametrize("age", ["", "121"])
 def test_a_birth_date_that_makes_a_person_old_is_told_unless_the_age_says_so_too(
-    age: str, site: Site
+    age: str, desk: Desk
 ) -> None:
     number = "0503055009081"
     content = f"ID Number,Firstname,Surname,DOB,Age\n{number},Ann,Aaron,1905-03-05,{age}"
-    done = site.send(content.encode(), "list.csv")
-    assert site.members()[number]["date_of_birth"] == dt.date(1905, 3, 5)
+    done = desk.send(content.encode(), "list.csv")
+    assert desk.members()[number]["date_of_birth"] == dt.date(1905, 3, 5)
     assert codes(done) == ({} if age else {2: {"birth_date_century"}})
 
 
@@ -385,7 +383,7 @@ def test_a_file_without_ages_does_not_take_the_century_back(site: Site) -> None:
     assert site.members() == before
 
 
-def test_the_first_of_two_columns_that_has_a_value_counts(site: Site) -> None:
+def test_the_first_of_two_columns_that_has_a_value_counts(desk: Desk) -> None:
     content = (
         "ID,Name,Surname,Cell Number,Cell,Nickname\n"
         f"{ANN},Ann,Bosman,0821234567,0837654321,x\n"
@@ -393,11 +391,11 @@ def test_the_first_of_two_columns_that_has_a_value_counts(site: Site) -> None:
         f"{CAT},Cat,Cele,0821234567,+27 82 123 4567,x\n"
         f"{DAN},Dan,Dube,12345,0837654321,x\n"
     )
-    done = site.send(content.encode(), "two.csv")
+    done = desk.send(content.encode(), "two.csv")
     assert codes(done) == {2: {"second_column_differs"}, 5: {"phone_unclear"}}
     told = done.rows[0]["problems"][0]
     assert (told["column"], told["value"]) == ("Cell", "0837654321")
-    phones = {number: member["cell_number"] for number, member in site.members().items()}
+    phones = {number: member["cell_number"] for number, member in desk.members().items()}
     assert phones == {
         ANN: "+27821234567", BOB: "+27837654321", CAT: "+27821234567", DAN: "+27837654321",
     }  # fmt: skip
@@ -414,50 +412,50 @@ def test_the_first_of_two_columns_that_has_a_value_counts(site: Site) -> None:
     ],
 )
 def test_whole_names_under_any_of_their_headers(
-    header: str, cell: str, parts: tuple[str, str], site: Site
+    header: str, cell: str, parts: tuple[str, str], desk: Desk
 ) -> None:
     content = f'ID,{header}\n{ANN},"{cell}"\n{BOB},Madonna\n'
-    done = site.send(content.encode(), "whole.csv")
+    done = desk.send(content.encode(), "whole.csv")
     assert codes(done)[2] == {"name_split"}
-    assert done.by_row == {2: "inserted", 3: "invalid"}
-    member = site.members()[ANN]
+    assert done.by_row == {2: "valid", 3: "invalid"}
+    member = desk.members()[ANN]
     assert (member["firstname"], member["surname"]) == parts
 
 
-def test_a_whole_name_beside_a_surname_is_the_first_names(site: Site) -> None:
+def test_a_whole_name_beside_a_surname_is_the_first_names(desk: Desk) -> None:
     content = f"ID,Full Names,Surname\n{ANN},Ann Mary,Bosman\n{BOB},Bob Botha,Botha\n"
-    done = site.send(content.encode(), "names.csv")
+    done = desk.send(content.encode(), "names.csv")
     assert codes(done) == {3: {"name_split"}}
-    names = {number: (m["firstname"], m["surname"]) for number, m in site.members().items()}
+    names = {number: (m["firstname"], m["surname"]) for number, m in desk.members().items()}
     assert names == {ANN: ("Ann Mary", "Bosman"), BOB: ("Bob", "Botha")}
 
 
-def test_a_header_may_name_a_passport_beside_the_id_number(site: Site) -> None:
-    assert send(site, "header_id_or_passport.csv").outcomes["inserted"] == 1
-    assert site.members()[ANN]["surname"] == "Mokoena"
+def test_a_header_may_name_a_passport_beside_the_id_number(desk: Desk) -> None:
+    assert send(desk, "header_id_or_passport.csv").verdicts["valid"] == 1
+    assert desk.members()[ANN]["surname"] == "Mokoena"
 
 
-def test_a_whole_name_in_one_column_is_split_and_told(site: Site) -> None:
-    done = send(site, "full_name.xlsx")
-    members = site.members()
+def test_a_whole_name_in_one_column_is_split_and_told(desk: Desk) -> None:
+    done = send(desk, "full_name.xlsx")
+    members = desk.members()
     found = members["8108121192085"]
     assert (found["firstname"], found["surname"]) == ("Mpho", "Van der Merwe")
-    assert done.outcomes["inserted"] == len(members)
+    assert done.verdicts["valid"] == len(members)
     assert all("name_split" in those for those in codes(done).values())
     assert codes(done).keys() == {row["row_number"] for row in done.rows}
 
 
-def test_junk_around_an_address_goes_and_a_broken_one_is_left_out(site: Site) -> None:
-    assert codes(send(site, "email_junk.csv")) == {5: {"email_unclear"}}
-    emails = {number: member["email"] for number, member in site.members().items()}
+def test_junk_around_an_address_goes_and_a_broken_one_is_left_out(desk: Desk) -> None:
+    assert codes(send(desk, "email_junk.csv")) == {5: {"email_unclear"}}
+    emails = {number: member["email"] for number, member in desk.members().items()}
     assert emails == {
         ANN: "ann@example.org", BOB: "bob@example.org", CAT: "cat@example.org", DAN: None,
     }  # fmt: skip
 
 
-def test_wards_as_people_and_programs_write_them(site: Site) -> None:
-    assert codes(send(site, "ward_words.csv")) == {}
-    wards = {number: member["ward"] for number, member in site.members().items()}
+def test_wards_as_people_and_programs_write_them(desk: Desk) -> None:
+    assert codes(send(desk, "ward_words.csv")) == {}
+    wards = {number: member["ward"] for number, member in desk.members().items()}
     assert wards == {ANN: "12", BOB: "12", CAT: None, DAN: "79800012"}
 
 
@@ -469,7 +467,7 @@ def test_unknown_headers_are_offered_and_not_taken() -> None:
 
 
 @pytest.mark.parametrize("cell", [f"ID: {ANN}", f"{ANN} (SA)"])
-def test_a_label_or_remark_beside_an_id_number_goes_and_is_flagged(cell: str, site: Site) -> None:
-    done = site.send(f"ID Number,First Name,Surname\n{cell},Ann,Aa\n".encode(), "list.csv")
-    assert set(site.members()) == {ANN}
+def test_a_label_or_remark_beside_an_id_number_goes_and_is_flagged(cell: str, desk: Desk) -> None:
+    done = desk.send(f"ID Number,First Name,Surname\n{cell},Ann,Aa\n".encode(), "list.csv")
+    assert set(desk.members()) == {ANN}
     assert codes(done) == {2: {"id_remark"}}

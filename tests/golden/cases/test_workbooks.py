@@ -16,6 +16,7 @@ from rollbook.errors import UnreadableFileError
 from tests.files import id_number
 
 if TYPE_CHECKING:
+    from tests.desk import Answer_co, Desk, Place, Sent
     from tests.pipeline_run import Done, Site
 
 FOLDER = Path(__file__).parent
@@ -24,11 +25,11 @@ NOW = dt.datetime(2026, 11, 24, 8, 0, tzinfo=dt.UTC)
 EIGHT = {"rows": 8, "holds_members": True}
 
 
-def send(site: Site, name: str, **columns: Any) -> Done:
-    return site.send((FOLDER / name).read_bytes(), name, **columns)
+def send(place: Place[Answer_co], name: str, **columns: Any) -> Answer_co:
+    return place.send((FOLDER / name).read_bytes(), name, **columns)
 
 
-def problems(done: Done) -> list[tuple[int, str, str]]:
+def problems(done: Sent) -> list[tuple[int, str, str]]:
     return [
         (row["row_number"], problem["column"], problem["code"])
         for row in done.rows
@@ -42,10 +43,10 @@ def summary(done: Done) -> dict[str, str | None]:
 
 @pytest.mark.parametrize("kind", ["xlsx", "xls"])
 def test_a_number_is_a_date_of_the_1904_system_where_the_workbook_says_so(
-    kind: str, site: Site
+    kind: str, desk: Desk
 ) -> None:
-    send(site, f"dates_1904.{kind}")
-    [member] = site.members().values()
+    send(desk, f"dates_1904.{kind}")
+    [member] = desk.members().values()
     assert member["date_joined"] == dt.date(2024, 6, 19)
 
 
@@ -61,18 +62,18 @@ def test_a_hidden_sheet_is_not_chosen_by_itself_and_is_named(site: Site) -> None
     assert said == "Archive (8 rows, hidden, holds members)"
 
 
-def test_a_hidden_sheet_is_read_where_it_is_named(site: Site) -> None:
-    done = send(site, "hidden_sheet_first.xlsx", sheet="archive ")
-    assert "7304221110082" in site.members()
+def test_a_hidden_sheet_is_read_where_it_is_named(desk: Desk) -> None:
+    done = send(desk, "hidden_sheet_first.xlsx", sheet="archive ")
+    assert "7304221110082" in desk.members()
     assert done.upload["reading"]["sheets_not_read"] == [
         {"name": "Members", "is_hidden": False, **EIGHT}
     ]
 
 
-def test_a_second_sheet_with_members_is_named(site: Site) -> None:
-    done = send(site, "two_member_sheets.xlsx")
-    assert done.outcomes["inserted"] == len(site.members()) == 8
-    assert "7004081080082" in site.members()
+def test_a_second_sheet_with_members_is_named(desk: Desk) -> None:
+    done = send(desk, "two_member_sheets.xlsx")
+    assert done.verdicts["valid"] == len(desk.members()) == 8
+    assert "7004081080082" in desk.members()
     assert done.upload["reading"]["sheets_not_read"] == [
         {"name": "Notes", "rows": 2, "is_hidden": False, "holds_members": False},
         {"name": "Ward 7", "is_hidden": False, **EIGHT},
@@ -100,9 +101,9 @@ def test_all_visible_sheets_with_members_are_read_as_one_table(site: Site) -> No
     assert summary(done)["Sheet"] == "Ward 4, Ward 7"
 
 
-def test_the_value_of_merged_cells_counts_for_all_their_rows(site: Site) -> None:
-    assert send(site, "merged_province.xlsx").outcomes["inserted"] == 3
-    assert {member["province"] for member in site.members().values()} == {"GP"}
+def test_the_value_of_merged_cells_counts_for_all_their_rows(desk: Desk) -> None:
+    assert send(desk, "merged_province.xlsx").verdicts["valid"] == 3
+    assert {member["province"] for member in desk.members().values()} == {"GP"}
 
 
 def test_rows_that_a_filter_hides_are_read_and_counted(site: Site) -> None:
@@ -134,35 +135,35 @@ def test_two_rows_of_headers_are_read_and_a_row_of_totals_is_no_person(site: Sit
 
 
 @pytest.mark.parametrize("sheet", ["Members", "members", " MEMBERS  "])
-def test_the_name_of_a_sheet_is_found_without_spaces_at_its_ends(sheet: str, site: Site) -> None:
-    assert send(site, "sheet_name_trailing_space.xlsx", sheet=sheet).outcomes["inserted"] == 1
+def test_the_name_of_a_sheet_is_found_without_spaces_at_its_ends(sheet: str, desk: Desk) -> None:
+    assert send(desk, "sheet_name_trailing_space.xlsx", sheet=sheet).verdicts["valid"] == 1
 
 
-def test_a_part_that_nobody_reads_makes_no_workbook_damaged(site: Site) -> None:
-    assert send(site, "empty_thumbnail.xlsx").outcomes["inserted"] == 2
+def test_a_part_that_nobody_reads_makes_no_workbook_damaged(desk: Desk) -> None:
+    assert send(desk, "empty_thumbnail.xlsx").verdicts["valid"] == 2
 
 
 @pytest.mark.parametrize("name", ["plain.ods", "plain.xlsm"])
-def test_the_same_twelve_members_are_in_every_format(name: str, site: Site) -> None:
-    done = send(site, name)
-    assert done.outcomes["inserted"] == done.upload["rows_total"] == 12
-    member = site.members()["7505021130084"]
+def test_the_same_twelve_members_are_in_every_format(name: str, desk: Desk) -> None:
+    done = send(desk, name)
+    assert done.verdicts["valid"] == done.upload["rows_total"] == 12
+    member = desk.members()["7505021130084"]
     assert (member["firstname"], member["surname"]) == ("Anele", "Sithole")
     assert member["cell_number"] == "+27821234567"
     assert member["date_joined"] == dt.date(2021, 3, 12)
 
 
 @pytest.mark.parametrize("name", ["write_protected.xlsx", "write_protected_2007.xlsx"])
-def test_a_workbook_that_is_only_write_protected_is_opened(name: str, site: Site) -> None:
-    done = send(site, name)
-    assert done.outcomes["inserted"] == 12
-    assert "7505021130084" in site.members()
+def test_a_workbook_that_is_only_write_protected_is_opened(name: str, desk: Desk) -> None:
+    done = send(desk, name)
+    assert done.verdicts["valid"] == 12
+    assert "7505021130084" in desk.members()
 
 
 @pytest.mark.parametrize("name", ["password.xlsx", "password_2007.xlsx"])
-def test_a_workbook_with_a_password_of_its_own_is_named_as_such(name: str, site: Site) -> None:
+def test_a_workbook_with_a_password_of_its_own_is_named_as_such(name: str, desk: Desk) -> None:
     with pytest.raises(UnreadableFileError, match="has a password"):
-        send(site, name)
+        send(desk, name)
 
 
 def test_five_wrong_rows_are_to_be_fixed_and_the_others_merged(site: Site) -> None:
@@ -210,33 +211,33 @@ def several(**sheets: list[list[Any]]) -> bytes:
 @pytest.mark.parametrize("sheet", [None, "*"])
 @pytest.mark.parametrize("cells", [["Bob", "Bb"], ["Bob", "Bb", "0821111111"]])
 def test_people_in_a_sheet_without_headers_are_noted(
-    sheet: str | None, cells: list[str], site: Site
+    sheet: str | None, cells: list[str], desk: Desk
 ) -> None:
     content = several(A=[HEADERS, [id_number(0), "Ann", "Aa"]], B=[[id_number(1), *cells]])
-    done = site.send(content, "list.xlsx", sheet=sheet)
-    assert len(site.members()) == 1
+    done = desk.send(content, "list.xlsx", sheet=sheet)
+    assert len(desk.members()) == 1
     [note] = done.upload["reading"]["notes"]
     assert note["code"] == "sheets_without_headers"
     assert "1 sheet with ID numbers was not read" in note["message"]
     assert "'B'" in note["message"]
 
 
-def test_a_sheet_whose_names_have_no_header_is_noted_where_all_are_read(site: Site) -> None:
+def test_a_sheet_whose_names_have_no_header_is_noted_where_all_are_read(desk: Desk) -> None:
     rows = [["ID Number", "", "Cell"], [id_number(1), "Bob Bb", "0821111111"]]
     content = several(A=[HEADERS, [id_number(0), "Ann", "Aa"]], B=rows)
-    done = site.send(content, "list.xlsx", sheet="*")
+    done = desk.send(content, "list.xlsx", sheet="*")
     assert [note["code"] for note in done.upload["reading"]["notes"]] == ["sheets_without_headers"]
 
 
 @pytest.mark.parametrize(
     "rows", [[["Total", 12]], [[id_number(1), "yes"]], [["By", "Bob", "0821111111"]], [[]]]
 )
-def test_a_sheet_of_something_else_is_not_noted(rows: list[list[Any]], site: Site) -> None:
+def test_a_sheet_of_something_else_is_not_noted(rows: list[list[Any]], desk: Desk) -> None:
     content = several(A=[HEADERS, [id_number(0), "Ann", "Aa"]], B=rows)
-    assert site.send(content, "list.xlsx").upload["reading"]["notes"] == []
+    assert desk.send(content, "list.xlsx").upload["reading"]["notes"] == []
 
 
-def test_the_people_of_a_sheet_for_the_deceased_are_no_members_unsaid(site: Site) -> None:
+def test_the_people_of_a_sheet_for_the_deceased_are_no_members_unsaid(desk: Desk) -> None:
     book = openpyxl.Workbook()
     assert book.active is not None
     book.active.title = "Deceased 2024"
@@ -244,23 +245,23 @@ def test_the_people_of_a_sheet_for_the_deceased_are_no_members_unsaid(site: Site
     book.active.append([id_number(80_000), "Ann", "Aa"])
     target = io.BytesIO()
     book.save(target)
-    done = site.send(target.getvalue(), "members.xlsx")
+    done = desk.send(target.getvalue(), "members.xlsx")
     assert done.upload["warnings"] == {"sheet_of_former": 1}
     assert done.upload["rows_with_warnings"] == 1
 
 
-def test_the_people_of_a_file_or_a_title_of_the_resigned_are_no_members_unsaid(site: Site) -> None:
+def test_the_people_of_a_file_or_a_title_of_the_resigned_are_no_members_unsaid(desk: Desk) -> None:
     rows = f"ID Number,Firstname,Surname\n{id_number(80_000)},Ann,Aa\n"
-    done = site.send(rows.encode(), "Deceased members 2023.csv")
+    done = desk.send(rows.encode(), "Deceased members 2023.csv")
     assert done.upload["warnings"] == {"sheet_of_former": 1}
-    done = site.send(f"RESIGNED MEMBERS 2024\n{rows}".encode(), "members.csv")
+    done = desk.send(f"RESIGNED MEMBERS 2024\n{rows}".encode(), "members.csv")
     assert done.upload["warnings"] == {"below_no_members": 1}
     assert done.upload["rows_with_warnings"] == 1
 
 
 @pytest.mark.parametrize("are_shared", [True, False])
 def test_the_part_of_a_text_that_is_struck_through_is_left_out(
-    are_shared: bool, site: Site
+    are_shared: bool, desk: Desk
 ) -> None:
     """A clerk strikes the old number through and writes the new one beside it."""
     target = io.BytesIO()
@@ -276,8 +277,8 @@ def test_the_part_of_a_text_that_is_struck_through_is_left_out(
         sheet.write_row(2, 0, [id_number(100_000), "Bob", "Bee"])
         # All of it is struck through: that is not what is meant by it.
         sheet.write_rich_string(2, 3, struck, "082444", struck, "3333")
-    done = site.send(target.getvalue(), "members.xlsx")
-    members = site.members()
+    done = desk.send(target.getvalue(), "members.xlsx")
+    members = desk.members()
     ann, bob = members[id_number(90_000)], members[id_number(100_000)]
     assert (ann["surname"], ann["cell_number"]) == ("Jones", "+27835552222")
     assert bob["cell_number"] == "+27824443333"
