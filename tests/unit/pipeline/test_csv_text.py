@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from rollbook.pipeline import csv_encoding, header
 from rollbook.pipeline.csv_cells import Shape, readings
 from rollbook.pipeline.csv_layout import layout_of
 from rollbook.pipeline.read import ROW_NUMBER, Wanted, read
+from tests.examples import few
 from tests.files import id_number
 
 if TYPE_CHECKING:
@@ -29,13 +29,10 @@ FIND = partial(header.find, mapped=Wanted().mapping)
 SIGNS = st.sampled_from(['"', '""', ",", ";", "\t", "|", "\n", " ", "\\", "a", "B", "7", "ë", "-"])
 CELL = st.lists(SIGNS, max_size=6).map("".join)
 ROWS = st.lists(st.tuples(CELL, CELL, CELL, CELL), min_size=1, max_size=6)
-#: Random examples of each property, such as 3,000. Without it there are few, always the same.
-_EXAMPLES = os.environ.get("ROLLBOOK_CSV_EXAMPLES")
 QUICK = settings(
     suppress_health_check=list(HealthCheck),
     deadline=None,
-    max_examples=int(_EXAMPLES or 60),
-    derandomize=_EXAMPLES is None,
+    max_examples=few(25, more=60),
     database=None,
 )
 

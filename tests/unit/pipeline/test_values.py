@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING
 
 import phonenumbers
@@ -18,21 +19,30 @@ from rollbook.pipeline.emails import emails
 from rollbook.pipeline.names import has_lines, names, split
 from rollbook.pipeline.phones import phones
 from rollbook.pipeline.problems import catalogue
+from tests.examples import few
 from tests.unit.pipeline.test_dates import TODAY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from rollbook.pipeline.cells import Understood
+
+    #: The value of a cell, and the code of its doubt.
+    Read = tuple[object, str | None]
 
 OURS = "+27821234567"
 
 
-def one(kind: Callable[[pl.Series], Understood], text: str) -> tuple[object, str | None]:
+def each(kind: Callable[[pl.Series], Understood], texts: Iterable[str]) -> dict[str, Read]:
+    """What each of these texts is read as, in one column: no text minds the others, see below."""
+    texts = list(texts)
+    found = kind(cells.without_nothing(cells.clean(cells.shown(pl.Series("cell", texts)))))
+    return dict(zip(texts, zip(found.values, found.doubts, strict=True), strict=True))
+
+
+def one(kind: Callable[[pl.Series], Understood], text: str) -> Read:
     """What a column of this one text is read as."""
-    column = cells.without_nothing(cells.clean(cells.shown(pl.Series("cell", [text]))))
-    found = kind(column)
-    return found.values[0], found.doubts[0]
+    return each(kind, [text])[text]
 
 
 def first(texts: pl.Series) -> Understood:
@@ -43,80 +53,80 @@ def last(texts: pl.Series) -> Understood:
     return names(texts, is_first=False)
 
 
-@pytest.mark.parametrize("cell", [
-    "0821234567", "082 123 4567", "082-123-4567", "(082) 123-4567", "082.123.4567", "082/123 4567",
-    "082/1234567", "821234567", "821234567.0", "27821234567", "27821234567.0", "+27821234567",
-    "+27 82 123 4567", "+27-82-123-4567", "+27 (0)82 123 4567", "+27(0)821234567",
-    "(+27) 82 123 4567",
-    "+2782 123 4567", "++27821234567", "0027821234567", "00 27 82 123 4567", "00821234567",
-    "'0821234567", "'+27821234567", '="0821234567"', "tel:+27821234567", "Tel: 082 123 4567",
-    "Cell: 0821234567", "cell 082 123 4567", "C: 082 123 4567", "Cell no: 0821234567",
-    "082\u2013123\u20134567", "082\u00a0123\u00a04567", "\u202a+27821234567\u202c",
-    "\ufeff0821234567",
-    "\uff10\uff18\uff12\uff11\uff12\uff13\uff14\uff15\uff16\uff17", "8.21234567E8",
-    "2.7821234567E10",
-    "0821234567.", "0821234567,", "+27821234567;", "\t0821234567\n", "0 8 2 1 2 3 4 5 6 7",
-    "'0821234567'",
-])  # fmt: skip
-def test_one_phone_number_needs_no_doubt(cell: str) -> None:
-    assert one(phones, cell) == (OURS, None)
+def test_one_phone_number_needs_no_doubt() -> None:
+    texts = [
+        "0821234567", "082 123 4567", "082-123-4567", "(082) 123-4567", "082.123.4567",
+        "082/123 4567", "082/1234567", "821234567", "821234567.0", "27821234567",
+        "27821234567.0", "+27821234567",
+        "+27 82 123 4567", "+27-82-123-4567", "+27 (0)82 123 4567", "+27(0)821234567",
+        "(+27) 82 123 4567",
+        "+2782 123 4567", "++27821234567", "0027821234567", "00 27 82 123 4567", "00821234567",
+        "'0821234567", "'+27821234567", '="0821234567"', "tel:+27821234567", "Tel: 082 123 4567",
+        "Cell: 0821234567", "cell 082 123 4567", "C: 082 123 4567", "Cell no: 0821234567",
+        "082\u2013123\u20134567", "082\u00a0123\u00a04567", "\u202a+27821234567\u202c",
+        "\ufeff0821234567",
+        "\uff10\uff18\uff12\uff11\uff12\uff13\uff14\uff15\uff16\uff17", "8.21234567E8",
+        "2.7821234567E10",
+        "0821234567.", "0821234567,", "+27821234567;", "\t0821234567\n", "0 8 2 1 2 3 4 5 6 7",
+        "'0821234567'",
+    ]  # fmt: skip
+    assert each(phones, texts) == dict.fromkeys(texts, (OURS, None))
 
 
-@pytest.mark.parametrize("cell", [
-    "0821234567 / 0837654321", "0821234567/0837654321", "0821234567;0837654321",
-    "0821234567, 0837654321", "0821234567 or 0837654321", "0821234567 of 0837654321",
-    "0821234567 & 0837654321", "0821234567 | 0837654321", "082 123 4567 - 083 765 4321",
-    "0821234567 0837654321", "082 123 4567 083 765 4321", "0821234567\n0837654321",
-    "082 123 4567/8",
-    "0821234567 (w) 0837654321 (h)", "C: 0821234567, H: 0837654321",
-    "+27821234567 / +44 20 7946 0958",
-])  # fmt: skip
-def test_the_first_of_several_phone_numbers_is_kept_and_flagged(cell: str) -> None:
-    assert one(phones, cell) == (OURS, "phone_several")
+def test_the_first_of_several_phone_numbers_is_kept_and_flagged() -> None:
+    texts = [
+        "0821234567 / 0837654321", "0821234567/0837654321", "0821234567;0837654321",
+        "0821234567, 0837654321", "0821234567 or 0837654321", "0821234567 of 0837654321",
+        "0821234567 & 0837654321", "0821234567 | 0837654321", "082 123 4567 - 083 765 4321",
+        "0821234567 0837654321", "082 123 4567 083 765 4321", "0821234567\n0837654321",
+        "082 123 4567/8",
+        "0821234567 (w) 0837654321 (h)", "C: 0821234567, H: 0837654321",
+        "+27821234567 / +44 20 7946 0958",
+    ]  # fmt: skip
+    assert each(phones, texts) == dict.fromkeys(texts, (OURS, "phone_several"))
 
 
-@pytest.mark.parametrize("cell", [
-    "082 123 4567 (wife)", "0821234567 wife", "Thandi 0821234567", "wife: 0821234567",
-    "0821234567 WhatsApp only", "082 123 4567 x12", "0821234567 ext 12", "0821234567 Ext. 123",
-    "0821234567 (H)", "0821234567 [work]", "0821234567?", "*0821234567", "0821234567 / none",
-    "0821234567 - mother", "no sms: 0821234567",
-])  # fmt: skip
-def test_a_remark_beside_a_phone_number_goes_and_is_told(cell: str) -> None:
-    assert one(phones, cell) == (OURS, "phone_remark")
+def test_a_remark_beside_a_phone_number_goes_and_is_told() -> None:
+    texts = [
+        "082 123 4567 (wife)", "0821234567 wife", "Thandi 0821234567", "wife: 0821234567",
+        "0821234567 WhatsApp only", "082 123 4567 x12", "0821234567 ext 12", "0821234567 Ext. 123",
+        "0821234567 (H)", "0821234567 [work]", "0821234567?", "*0821234567", "0821234567 / none",
+        "0821234567 - mother", "no sms: 0821234567",
+    ]  # fmt: skip
+    assert each(phones, texts) == dict.fromkeys(texts, (OURS, "phone_remark"))
 
 
-@pytest.mark.parametrize("cell", [
-    "O821234567", "082123456O", "o82 123 4567", "08212E4567", "082123456", "08212345678",
-    "12345", "0", "0000000000", "0921234567", "none", "no cell", "+27 82 123 456",
-    "+27 82 123 45678",
-    "+999 123 4567", "+1 23", "0821234567 2nd floor", "123 Main Road", "a@b.org", "8001015009087",
-    "082123 / 0837654321", "x" * 500, "1" * 500, "-0821234567x3y", "082 123 45 67 89",
-])  # fmt: skip
-def test_what_is_no_phone_number_is_left_out(cell: str) -> None:
-    assert one(phones, cell) == (None, "phone_unclear")
+def test_what_is_no_phone_number_is_left_out() -> None:
+    texts = [
+        "O821234567", "082123456O", "o82 123 4567", "08212E4567", "082123456", "08212345678",
+        "12345", "0", "0000000000", "0921234567", "none", "no cell", "+27 82 123 456",
+        "+27 82 123 45678",
+        "+999 123 4567", "+1 23", "0821234567 2nd floor", "123 Main Road", "a@b.org",
+        "8001015009087", "082123 / 0837654321", "x" * 500, "1" * 500, "-0821234567x3y",
+        "082 123 45 67 89",
+    ]  # fmt: skip
+    assert each(phones, texts) == dict.fromkeys(texts, (None, "phone_unclear"))
 
 
-@pytest.mark.parametrize("cell", ["8.21235E+08", "8,21235E+08", "2.78212E+10", "8.2E8", "2.8e+10"])
-def test_a_shortened_phone_number_is_named_so(cell: str) -> None:
-    assert one(phones, cell) == (None, "phone_shortened")
+def test_a_shortened_phone_number_is_named_so() -> None:
+    texts = ["8.21235E+08", "8,21235E+08", "2.78212E+10", "8.2E8", "2.8e+10"]  # fmt: skip
+    assert each(phones, texts) == dict.fromkeys(texts, (None, "phone_shortened"))
 
 
-@pytest.mark.parametrize(
-    ("cell", "number"),
-    [
-        ("+44 20 7946 0958", "+442079460958"), ("+44 (0)20 7946 0958", "+442079460958"),
-        ("0044 20 7946 0958", "+442079460958"), ("+1 (202) 555-0143", "+12025550143"),
-        ("+263 77 123 4567", "+263771234567"), ("+266 2212 3456", "+26622123456"),
-        ("00266 2212 3456", "+26622123456"), ("+258 82 123 4567", "+258821234567"),
-    ],
-)  # fmt: skip
-def test_other_countries_numbers_stay_theirs(cell: str, number: str) -> None:
-    assert one(phones, cell) == (number, None)
-    assert phonenumbers.is_possible_number(phonenumbers.parse(number, None))
+def test_other_countries_numbers_stay_theirs() -> None:
+    cases = {
+        "+44 20 7946 0958": "+442079460958", "+44 (0)20 7946 0958": "+442079460958",
+        "0044 20 7946 0958": "+442079460958", "+1 (202) 555-0143": "+12025550143",
+        "+263 77 123 4567": "+263771234567", "+266 2212 3456": "+26622123456",
+        "00266 2212 3456": "+26622123456", "+258 82 123 4567": "+258821234567",
+    }  # fmt: skip
+    assert each(phones, cases) == {text: (number, None) for text, number in cases.items()}
+    for number in cases.values():
+        assert phonenumbers.is_possible_number(phonenumbers.parse(number, None))
 
 
 @given(st.text("0123456789+()-/ .xextwifor;,\u2013", max_size=40))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=few(40, more=150), deadline=None)
 def test_a_phone_number_is_one_of_phonenumbers_or_none(text: str) -> None:
     number, _ = one(phones, text)
     if number is not None:
@@ -126,9 +136,8 @@ def test_a_phone_number_is_one_of_phonenumbers_or_none(text: str) -> None:
         assert str(parsed.national_number) in digits
 
 
-@pytest.mark.parametrize(
-    ("cell", "amount", "code"),
-    [
+def test_an_amount_is_right_flagged_or_left_out() -> None:
+    cases: list[tuple[str, str | None, str | None]] = [
         *((cell, "10.00", None) for cell in (
             "10", "10.0", "10.00", "10,00", "10,0", "R10", "R 10", "R10.00", "r10,00", "ZAR10",
             "ZAR 10.00", "R.10.00", "R. 10", "R10-00", "R10=00", "10 rand", "R10.00 ZAR", "10.0000",
@@ -164,14 +173,12 @@ def test_a_phone_number_is_one_of_phonenumbers_or_none(text: str) -> None:
             "R10 + R5", "10/20", "R10/month", "12 345 678 901", "1234567890", "\u0663", "1,20,000",
             "10 for 2025", "R1O", "1o", "x" * 300, "9" * 300, "1..2", "1,,2", "R10 R20",
         )),
-    ],
-)  # fmt: skip
-def test_an_amount_is_right_flagged_or_left_out(
-    cell: str, amount: str | None, code: str | None
-) -> None:
-    assert one(amounts, cell) == (amount and Decimal(amount), code)
+    ]  # fmt: skip
+    expected = {text: (amount and Decimal(amount), code) for text, amount, code in cases}
+    assert each(amounts, expected) == expected
 
 
+@settings(max_examples=few(40, more=100))
 @given(
     cents=st.integers(0, 10**6),
     decimal=st.sampled_from(".,"),
@@ -183,9 +190,8 @@ def test_an_amount_with_cents_is_itself(cents: int, decimal: str, group: str) ->
     assert (found, code) == (Decimal(cents).scaleb(-2), None)
 
 
-@pytest.mark.parametrize(
-    ("cell", "address", "code"),
-    [
+def test_an_address_is_right_flagged_or_left_out() -> None:
+    cases: list[tuple[str, str | None, str | None]] = [
         *((cell, "ann@example.org", None) for cell in (
             "ann@example.org", "Ann@Example.ORG", " ann@example.org ", "<ann@example.org>",
             "mailto:ann@example.org", "Ann Bosman <ann@example.org>", "Email: ann@example.org",
@@ -209,17 +215,13 @@ def test_an_amount_with_cents_is_itself(cents: int, decimal: str, group: str) ->
             "ann@example.org; bob@", "ann b@example.org", "0821234567", "x@" + "y" * 300 + ".org",
             "ann@example.org-", "ann@example.org/",
         )),
-    ],
-)  # fmt: skip
-def test_an_address_is_right_flagged_or_left_out(
-    cell: str, address: str | None, code: str | None
-) -> None:
-    assert one(emails, cell) == (address, code)
+    ]  # fmt: skip
+    expected = {text: (address, code) for text, address, code in cases}
+    assert each(emails, expected) == expected
 
 
-@pytest.mark.parametrize(
-    ("cell", "ward", "code"),
-    [
+def test_a_ward_is_its_number_or_its_code() -> None:
+    cases: list[tuple[str, str | None, str | None]] = [
         *((cell, "12", None) for cell in (
             "12", "12.0", "12,0", "012", "Ward 12", "ward12", "WARD: 12", "Ward no. 12",
             "Wyk 12", "W12",
@@ -234,15 +236,13 @@ def test_an_address_is_right_flagged_or_left_out(
             ("Ward 12 and 13", "Ward 12 and 13"), ("0", "0"), ("-1", "-1"),
         )),
         ("7.98E+07", None, "ward_unclear"), ("N/A", None, None), ("-", None, None),
-    ],
-)  # fmt: skip
-def test_a_ward_is_its_number_or_its_code(cell: str, ward: str | None, code: str | None) -> None:
-    assert one(cells.wards, cell) == (ward, code)
+    ]  # fmt: skip
+    expected = {text: (ward, code) for text, ward, code in cases}
+    assert each(cells.wards, expected) == expected
 
 
-@pytest.mark.parametrize(
-    ("cell", "name", "code"),
-    [
+def test_a_first_name_is_kept_flagged_or_none() -> None:
+    cases: list[tuple[str, str | None, str | None]] = [
         *((cell, cell, None) for cell in (
             "Thandi", "THANDI", "thandi", "Mary Ann", "Jan-Hendrik", "D'Arcy", "'Masechaba",
             "Zo\u00eb",
@@ -273,14 +273,10 @@ def test_a_ward_is_its_number_or_its_code(cell: str, ward: str | None, code: str
             "TRUE", "Female", "Gauteng", "Paid", "-Thandi-", "Thandi *", "Thandi;Tee",
             "x" * 61,
         )),
-    ],
-)  # fmt: skip
-def test_a_first_name_is_kept_flagged_or_none(
-    cell: str, name: str | None, code: str | None
-) -> None:
-    column = cells.clean(cells.shown(pl.Series("cell", [cell])))
-    found = first(column)
-    assert (found.values[0], found.doubts[0]) == (name, code)
+    ]  # fmt: skip
+    found = first(cells.clean(cells.shown(pl.Series("cell", [text for text, *_ in cases]))))
+    for case, name, code in zip(cases, found.values, found.doubts, strict=True):
+        assert case == (case[0], name, code)
 
 
 def test_a_surname_may_be_short_and_have_no_vowel() -> None:
@@ -347,9 +343,8 @@ def test_no_letter_of_a_whole_name_is_lost(text: str) -> None:
     assert set(kept) <= set(text)
 
 
-@pytest.mark.parametrize(
-    ("cell", "number", "code"),
-    [
+def test_an_id_number_is_itself_or_refused() -> None:
+    cases: list[tuple[str, str | None, str | None]] = [
         *((cell, "8001015009087", None) for cell in (
             "8001015009087", "8001015009087.0", "8001015009087,0", "800101 5009 087",
             "800101-5009-087",
@@ -375,12 +370,9 @@ def test_no_letter_of_a_whole_name_is_lost(text: str) -> None:
             "8001015009087?", "SA 80010150090871",
         )),
         ("ABC", "ABC", None), ("8001015009087 8001015009087", "80010150090878001015009087", None),
-    ],
-)  # fmt: skip
-def test_an_id_number_is_itself_or_refused(cell: str, number: str | None, code: str | None) -> None:
-    column = cells.without_nothing(cells.clean(cells.shown(pl.Series("cell", [cell]))))
-    found = id_numbers.numbers(column, TODAY)
-    assert (found.values[0], found.doubts[0]) == (number, code)
+    ]  # fmt: skip
+    expected = {text: (number, code) for text, number, code in cases}
+    assert each(partial(id_numbers.numbers, today=TODAY), expected) == expected
 
 
 KINDS: dict[str, Callable[[pl.Series], Understood]] = {
@@ -392,7 +384,7 @@ KINDS: dict[str, Callable[[pl.Series], Understood]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(texts=st.lists(st.one_of(st.none(), st.text(max_size=25)), max_size=12))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=few(12, more=40), deadline=None)
 def test_any_texts_are_understood_each_by_itself(kind: str, texts: list[str | None]) -> None:
     column = cells.clean(cells.shown(pl.Series("cell", texts, dtype=pl.String)))
     found = KINDS[kind](column)
@@ -407,7 +399,7 @@ def test_any_texts_are_understood_each_by_itself(kind: str, texts: list[str | No
 
 
 @given(st.lists(st.text(max_size=20), max_size=10))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=few(30, more=80), deadline=None)
 def test_clean_text_stays_as_it_is(texts: list[str]) -> None:
     once = cells.clean(cells.shown(pl.Series("cell", texts, dtype=pl.String)))
     assert cells.clean(once).to_list() == once.to_list()
@@ -448,7 +440,7 @@ def test_only_odd_texts_are_changed_or_reported() -> None:
 
 
 @given(st.lists(st.one_of(st.none(), st.sampled_from(ODD), st.text(max_size=12)), max_size=10))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=few(25, more=60), deadline=None)
 def test_any_texts_are_cleaned_as_by_the_single_steps(texts: list[str | None]) -> None:
     check_cleaned_like_the_steps(texts)
 

@@ -1,12 +1,12 @@
 """The scanner of worksheets: for each cell the text that fastexcel gives, or ``NotPlainError``.
 
-Few examples by default; ``HYPOTHESIS_EXAMPLES=500`` tries more of each.
+Few examples in the gate; ``make properties`` tries more, and ``HYPOTHESIS_EXAMPLES=500`` also of
+damaged files.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import os
 import random
 import re
 import zipfile
@@ -30,11 +30,12 @@ from rollbook.spreadsheets.books.xlsx import XlsxBook
 from rollbook.spreadsheets.scan import NotPlainError, archive, open_workbook, pieces, plain, prefix
 from rollbook.spreadsheets.scan import formats as scan_formats
 from rollbook.spreadsheets.workbook import WorkbookWriter
+from tests.examples import few
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-EXAMPLES = int(os.environ.get("HYPOTHESIS_EXAMPLES", "15"))
+EXAMPLES = few(8, more=15)
 EACH_WAY = settings(
     max_examples=EXAMPLES,
     deadline=None,

@@ -34,6 +34,7 @@ from rollbook.spreadsheets.workbook import (
 )
 from rollbook.spreadsheets.workbook.parts import HEADER_FILL
 from rollbook.spreadsheets.workbook.zip_stream import ZipStream
+from tests.examples import few
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -511,7 +512,7 @@ def tables(draw: st.DrawFn) -> pl.DataFrame:
     return pl.DataFrame([*columns, pl.Series("key", drawn, dtype=pl.String)])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=few(15, more=50))
 @given(tables())
 def test_any_table_reads_back_equal(frame: pl.DataFrame) -> None:
     shown = frame.drop("key")
@@ -674,7 +675,7 @@ def test_a_sheet_s_name_is_one_that_excel_takes(
     assert fastexcel.read_excel(path).sheet_names == names
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=few(15, more=60))
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=4))
 def test_any_names_give_sheets_that_differ(wanted: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
