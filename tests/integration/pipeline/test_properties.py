@@ -1,13 +1,12 @@
 """What holds for every file, with any content.
 
-Few examples by default; ``HYPOTHESIS_EXAMPLES=500`` tries more of each.
+Four examples of each in the gate, twelve in ``make properties``.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import os
 import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -20,6 +19,7 @@ from psycopg.types.json import Json
 
 from rollbook.errors import FileProblemError, NoIdColumnError
 from rollbook.model import EVERYWHERE, OUTCOMES, Scope
+from tests.examples import few
 from tests.files import HEADERS as HEADERS_OF_FILES
 from tests.files import id_number, member, workbook
 from tests.pipeline_run import Done, Site, open_site
@@ -37,8 +37,8 @@ HEADERS = (
     "Last Payment", "Membership Amount", "Age", "Race", "Notes", "Outcome",
 )  # fmt: skip
 #: The database is this test's own and is emptied before each example.
-few = settings(
-    max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "6")),
+FEW = settings(
+    max_examples=few(4, more=12),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -113,21 +113,34 @@ def site(database_url: str, tmp_path: Path) -> Iterator[Site]:
         yield opened
 
 
-@few
-@given(rows=any_rows(), kind=st.sampled_from(["xlsx", "csv"]), before=good_rows(unique=True))
-def test_any_table_gives_a_partition(
-    site: Site, rows: list[Row], kind: str, before: list[Row]
+@FEW
+@given(
+    rows=any_rows(),
+    kind=st.sampled_from(["xlsx", "csv"]),
+    before=good_rows(unique=True),
+    office=st.sampled_from([EVERYWHERE, Scope("GP")]),
+)
+def test_any_table_gives_a_partition_and_changes_nothing_when_it_comes_again(
+    site: Site, rows: list[Row], kind: str, before: list[Row], office: Scope
 ) -> None:
     site.clean()
     site.send(workbook(before, headers=HEADERS), "before.xlsx")
-    done = site.send(as_file(rows, kind), f"members.{kind}", scope=Scope("GP"))
-    assert_partition(done)
-    assert set(done.by_row) == set(numbered(rows))
-    assert set(site.members()) >= {row["ID Number"] for row in before}
-    event(f"outcomes: {sum(1 for count in done.outcomes.values() if count)}")
+    content = as_file(rows, kind)
+    first = site.send(content, f"members.{kind}", scope=office)
+    assert_partition(first)
+    assert set(first.by_row) == set(numbered(rows))
+    members = site.members()
+    assert set(members) >= {row["ID Number"] for row in before}
+    event(f"outcomes: {sum(1 for count in first.outcomes.values() if count)}")
+    second = site.send(content, f"members.{kind}", scope=office)
+    assert second.by_row == {
+        number: "unchanged" if outcome in {"inserted", "updated"} else outcome
+        for number, outcome in first.by_row.items()
+    }
+    assert site.members() == members
 
 
-@few
+@FEW
 @given(text=st.text(ANYTHING, max_size=20), cells=st.lists(st.text(ANYTHING), max_size=20))
 def test_a_text_of_anything_is_refused_in_words_or_gives_a_partition(
     site: Site, text: str, cells: list[str]
@@ -144,25 +157,7 @@ def test_a_text_of_anything_is_refused_in_words_or_gives_a_partition(
         assert_partition(done)
 
 
-@few
-@given(rows=any_rows(), kind=st.sampled_from(["xlsx", "csv"]), before=good_rows(unique=True))
-def test_the_same_file_again_changes_nothing(
-    site: Site, rows: list[Row], kind: str, before: list[Row]
-) -> None:
-    site.clean()
-    site.send(workbook(before, headers=HEADERS), "before.xlsx")
-    content = as_file(rows, kind)
-    first = site.send(content, f"members.{kind}")
-    members = site.members()
-    second = site.send(content, f"members.{kind}")
-    assert second.by_row == {
-        number: "unchanged" if outcome in {"inserted", "updated"} else outcome
-        for number, outcome in first.by_row.items()
-    }
-    assert site.members() == members
-
-
-@few
+@FEW
 @given(data=st.data(), rows=any_rows(), before=good_rows(unique=True))
 def test_the_order_of_rows_decides_only_which_twin_is_the_duplicate(
     site: Site, data: st.DataObject, rows: list[Row], before: list[Row]
@@ -190,7 +185,7 @@ def test_the_order_of_rows_decides_only_which_twin_is_the_duplicate(
         assert twins[0].count("duplicate") == twins[1].count("duplicate") == len(twins[0]) - 1
 
 
-@few
+@FEW
 @given(
     mistakes=st.lists(st.sampled_from(MISTAKES), min_size=1, max_size=10),
     kind=st.sampled_from(["xlsx", "csv"]),
@@ -260,7 +255,7 @@ def test_a_column_mapping_is_remembered_for_the_refused_rows_of_its_file(site: S
         site.send(mended.getvalue(), "refused.xlsx", scope=Scope("LP"))
 
 
-@few
+@FEW
 @given(
     before=good_rows(unique=True),
     rows=good_rows(),
