@@ -25,9 +25,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if __name__ == "__main__":
-    sys.modules["sqlalchemy"] = None  # type: ignore[assignment]  # as in rollbook.worker.child
-
 from rollbook import config
 from rollbook.telemetry import logs, metrics
 from rollbook.worker import child, scratch, slots

@@ -202,9 +202,7 @@ def main() -> None:
     for module in MODULES:
         import_module(module)
     app: Any = import_module("rollbook.api.app")
-    sys.modules["sqlalchemy"] = None  # type: ignore[assignment]  # as in rollbook.worker.child
     import_module("tests.warm_child")
-    del sys.modules["sqlalchemy"]
     app._router()  # which knows no settings, and takes a third of a second
     passwords._hasher = hashes.CHEAP
     gc.collect()

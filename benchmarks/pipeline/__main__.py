@@ -38,7 +38,7 @@ MILLION = 1_000_000
 #: With a million members, and its preparation, a peer takes at most so much longer.
 SLOWER = 1.25
 #: Rollbook's own distributions that do the work.
-_OURS = ("rollbook", "polars", "fastexcel", "dataframely", "psycopg", "isal", "bullmq")
+_OURS = ("rollbook", "polars", "fastexcel", "psycopg", "isal", "bullmq")
 
 
 def _arguments() -> argparse.Namespace:

@@ -46,7 +46,7 @@ TOP = {"__init__", "__main__", "model", "contract", "errors", "masking", "clock"
 MOST_LINES = 600
 MODULES = sorted(SOURCE.rglob("*.py"))
 #: What only a child needs, to read a file. It takes 40 MB and a third of a second to load.
-OF_THE_CHILD = {"dataframely", "fastexcel", "numpy", "phonenumbers", "polars", "rapidfuzz"}
+OF_THE_CHILD = {"fastexcel", "numpy", "phonenumbers", "polars", "rapidfuzz"}
 
 
 @cache

@@ -27,7 +27,9 @@ def bits() -> Mapping[str, int]:
     return {name: 1 << bit for bit, name in enumerate(claimed())}
 
 
-def with_emptied(rows: pl.DataFrame, normalised: Normalised) -> tuple[pl.DataFrame, pl.DataFrame]:
+def with_emptied(
+    rows: pl.DataFrame, normalised: Normalised
+) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
     """Add the fields that each row empties; the rows have every field as it is to be merged.
 
     Returns:
@@ -42,9 +44,7 @@ def with_emptied(rows: pl.DataFrame, normalised: Normalised) -> tuple[pl.DataFra
         if (kept := where & has_value).any():
             warnings.append(select(normalised.raw, kept, field, "not_emptied", rows[field]))
         found += pl.when(pl.lit(where & ~has_value)).then(known[field]).otherwise(0)
-    return rows.with_columns(emptied=found.cast(pl.Int64)), pl.concat(
-        [normalised.warnings.clear(), *warnings]
-    )
+    return rows.with_columns(emptied=found.cast(pl.Int64)), warnings
 
 
 def fields_of(found: int) -> tuple[str, ...]:

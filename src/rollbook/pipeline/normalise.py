@@ -37,7 +37,7 @@ from rollbook.pipeline.emails import emails
 from rollbook.pipeline.phones import phones
 from rollbook.pipeline.places import placed, provinces
 from rollbook.pipeline.plausible import contradictions, latest_past
-from rollbook.pipeline.problem_table import PROBLEMS, select
+from rollbook.pipeline.problem_table import joined, select
 from rollbook.pipeline.read import ROW_NUMBER
 from rollbook.pipeline.remarks import departures
 
@@ -286,7 +286,7 @@ def normalise(
         select(raw, where & ~_has(found.get(name), code, rows.height), name, code, kept)
         for name, code, where, kept in (*out_of_place, *contradictions(frame, today))
     ]
-    found_all = pl.concat([pl.DataFrame(schema=PROBLEMS), *doubts, *batch.doubts])
+    found_all = joined([*doubts, *batch.doubts])
     return Normalised(
         counted,
         raw,

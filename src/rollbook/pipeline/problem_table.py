@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
 from rollbook.pipeline.header import ROW_NUMBER
 from rollbook.pipeline.problems import catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 #: The columns of a table of problems. ``column`` is the file's header and ``value`` the cell's
 #: text; both are null where the file has no such column.
@@ -20,6 +23,8 @@ PROBLEMS: Final[dict[str, type[pl.DataType]]] = {
     #: The value that a doubtful cell was read as; null where it was left out.
     "kept": pl.String,
 }
+#: The table of no problem.
+NONE: Final = pl.DataFrame(schema=PROBLEMS)
 
 
 def select(
@@ -29,24 +34,29 @@ def select(
 
     ``kept`` has what the cell was read as, for each row; None where nothing was.
     """
-    severity = catalogue()[code].severity
-    read_as = pl.lit(None, pl.String) if kept is None else kept.cast(pl.String)
-    return (
-        raw.select(ROW_NUMBER, field, read_as.alias("kept"))
-        .filter(where)
-        .select(
-            ROW_NUMBER,
-            pl.lit(field).alias("column"),
-            pl.col(field).alias("value"),
-            pl.lit(code).alias("code"),
-            pl.lit(severity).alias("severity"),
-            pl.col("kept"),
-        )
-    )
+    if not where.any():
+        return NONE
+    value = raw[field].filter(where)
+    columns = {"column": field, "code": code, "severity": catalogue()[code].severity, "kept": None}
+    same = {
+        name: pl.Series(name, [text], pl.String).new_from_index(0, len(value))
+        for name, text in columns.items()
+    }
+    if kept is not None:
+        same["kept"] = kept.filter(where).cast(pl.String)
+    found = {ROW_NUMBER: raw[ROW_NUMBER].filter(where), "value": value, **same}
+    return pl.DataFrame([found[name].alias(name) for name in PROBLEMS])
+
+
+def joined(tables: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """Tables of problems, one after the other."""
+    return pl.concat([NONE, *(table for table in tables if table.height)])
 
 
 def completed(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows with a ``code`` as a table of problems: the columns that they lack are null."""
+    if rows.is_empty():
+        return NONE
     severities = {code: problem.severity for code, problem in catalogue().items()}
     severity = pl.col("code").replace_strict(severities, return_dtype=pl.String)
     rows = rows.with_columns(severity=severity)

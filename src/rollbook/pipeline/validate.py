@@ -6,9 +6,9 @@ It works on one batch at a time and on each row by itself; ``match`` finds the r
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
-import dataframely as dy
 import polars as pl
 
 from rollbook import fields
@@ -17,11 +17,11 @@ from rollbook.pipeline import id_numbers, own_fields
 from rollbook.pipeline.columns import decision_keys, key
 from rollbook.pipeline.emptied import with_emptied
 from rollbook.pipeline.normalise import FIELDS
-from rollbook.pipeline.problem_table import PROBLEMS, completed, select
+from rollbook.pipeline.problem_table import NONE, completed, joined, select
 from rollbook.pipeline.read import ROW_NUMBER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from rollbook.model import Scope
     from rollbook.pipeline.normalise import Normalised
@@ -45,57 +45,22 @@ class Validated:
     problems: pl.DataFrame
 
 
-class Member(dy.Schema):
-    """The rules that a row must satisfy to become a member; a rule's name is its problem code."""
-
-    row_number = dy.UInt32()
-    id_number = dy.String(nullable=True)
-    date_of_birth = dy.Date(nullable=True)
-    citizenship_from_id = dy.String(nullable=True)
-    firstname = dy.String(nullable=True)
-    surname = dy.String(nullable=True)
-    has_document = dy.Bool()
-
-    @dy.rule()
-    def id_missing(self) -> pl.Expr:
-        """There is an ID number, or a document in its place."""
-        return pl.col("id_number").is_not_null() | pl.col("has_document")
-
-    @dy.rule()
-    def id_characters(self) -> pl.Expr:
-        """It has digits only."""
-        return pl.col("id_number").str.contains(r"^[0-9]+$") | pl.col("id_number").is_null()
-
-    @dy.rule()
-    def id_length(self) -> pl.Expr:
-        """It has 13 of them."""
-        length = pl.col("id_number").str.len_chars()
-        return (length == id_numbers.LENGTH) | pl.col("id_number").is_null()
-
-    @dy.rule()
-    def id_birth_date(self) -> pl.Expr:
-        """It begins with a birth date that isn't to come."""
-        return pl.col("date_of_birth").is_not_null() | _has_no_form()
-
-    @dy.rule()
-    def id_citizenship(self) -> pl.Expr:
-        """Its citizenship digit has a meaning."""
-        return pl.col("citizenship_from_id").is_not_null() | _has_no_form()
-
-    @dy.rule()
-    def id_check_digit(self) -> pl.Expr:
-        """Its check digit fits."""
-        return id_numbers.check_digit_fits(pl.col("id_number")) | _has_no_form()
-
-    @dy.rule()
-    def firstname_missing(self) -> pl.Expr:
-        """There is a first name."""
-        return pl.col("firstname").is_not_null()
-
-    @dy.rule()
-    def surname_missing(self) -> pl.Expr:
-        """There is a surname."""
-        return pl.col("surname").is_not_null()
+@cache
+def rules() -> Mapping[str, pl.Expr]:
+    """Where a row satisfies each rule of a member, by the code of the problem."""
+    number = pl.col("id_number")
+    has_no_form = ~id_numbers.has_form(number)
+    return {
+        "id_missing": number.is_not_null() | pl.col("has_document"),
+        "id_characters": number.str.contains(r"^[0-9]+$") | number.is_null(),
+        "id_length": (number.str.len_chars() == id_numbers.LENGTH) | number.is_null(),
+        # Not to come.
+        "id_birth_date": pl.col("date_of_birth").is_not_null() | has_no_form,
+        "id_citizenship": pl.col("citizenship_from_id").is_not_null() | has_no_form,
+        "id_check_digit": id_numbers.check_digit_fits(number) | has_no_form,
+        "firstname_missing": pl.col("firstname").is_not_null(),
+        "surname_missing": pl.col("surname").is_not_null(),
+    }
 
 
 #: Fields whose value is converted.
@@ -122,16 +87,12 @@ RULES = {
 def validate(normalised: Normalised, sheet: Sheet, scope: Scope) -> Validated:
     """Give every normalised row of a sheet its verdict and find every problem of it."""
     frame = normalised.frame
-    _, failure = Member.filter(frame.select(Member.column_names()))
-    failed = failure.details()
-    raw = failed.select(ROW_NUMBER).join(
-        normalised.raw, on=ROW_NUMBER, how="left", maintain_order="left"
-    )
-    errors = [select(raw, failed[code] == "invalid", field, code) for code, field in RULES.items()]
+    holds = frame.select(**rules())
+    errors = [select(normalised.raw, ~holds[code], field, code) for code, field in RULES.items()]
     # A cell that shows an error, or a number that lost digits, isn't missing.
     faults = normalised.faults
     if faults.height:
-        missing = pl.concat(errors).join(faults, on=(ROW_NUMBER, "column"), how="anti")
+        missing = joined(errors).join(faults, on=(ROW_NUMBER, "column"), how="anti")
         errors = [missing, faults]
     headers = dict(normalised.headers)
     beyond = _beyond_headers(sheet)
@@ -144,24 +105,20 @@ def validate(normalised: Normalised, sheet: Sheet, scope: Scope) -> Validated:
     if scope.municipality is not None:
         errors.append(_wards_elsewhere(normalised, scope.municipality))
     if fields.current().needed:
-        errors += _needed(normalised, scope, pl.concat(errors))
-    said = pl.concat(errors)
-    invalid = pl.concat([failed[ROW_NUMBER], said.filter(severity="error")[ROW_NUMBER]])
-    said = pl.concat([said, *_elsewhere(normalised, scope, invalid)])
-    is_of_kept = pl.col("code").is_in(_OF_KEPT_ROWS)
-    warnings = normalised.warnings.filter(
-        ~(is_of_kept & pl.col(ROW_NUMBER).is_in(invalid.implode()))
-    )
+        errors += _needed(normalised, scope, joined(errors))
+    said = joined(errors)
+    invalid = said[ROW_NUMBER].filter(said["severity"] == "error")
+    elsewhere = _elsewhere(normalised, scope, invalid)
+    warnings = normalised.warnings
+    if len(invalid) and warnings.height:
+        is_of_kept = pl.col("code").is_in(_OF_KEPT_ROWS)
+        warnings = warnings.filter(~(is_of_kept & pl.col(ROW_NUMBER).is_in(invalid.implode())))
     rows, not_emptied = with_emptied(_with_verdicts(frame, invalid, scope), normalised)
-    all_problems = (
-        pl.concat([said, warnings, not_emptied])
-        .with_columns(
-            pl.col("column").replace_strict(headers, default=None, return_dtype=pl.String)
-        )
-        .cast(pl.Schema(PROBLEMS))
-        .sort(ROW_NUMBER, maintain_order=True)
-    )
-    return Validated(rows, all_problems)
+    problems = joined([said, *elsewhere, warnings, *not_emptied])
+    if problems.height:
+        header = pl.col("column").replace_strict(headers, default=None, return_dtype=pl.String)
+        problems = problems.with_columns(header).sort(ROW_NUMBER, maintain_order=True)
+    return Validated(rows, problems)
 
 
 def _needed(normalised: Normalised, scope: Scope, said: pl.DataFrame) -> Iterator[pl.DataFrame]:
@@ -203,6 +160,8 @@ def _beyond_headers(sheet: Sheet) -> pl.DataFrame | None:
 
 def _whole_rows(sheet: Sheet, beyond: pl.DataFrame | None) -> pl.DataFrame:
     """The problems that concern rows as a whole."""
+    if sheet.row_problems.is_empty():
+        return NONE
     rows = sheet.frame.select(ROW_NUMBER).join(sheet.row_problems, on=ROW_NUMBER)
     if beyond is not None:
         # The problem of a cell after the headers says the same, and has the cell's text.
@@ -286,11 +245,7 @@ def _other_places(scope: Scope) -> dict[str, pl.Expr]:
 
 def _elsewhere(normalised: Normalised, scope: Scope, invalid: pl.Series) -> Iterator[pl.DataFrame]:
     """Which cell says that a row is another office's; of an invalid row, that doesn't matter."""
-    counts = ~normalised.frame[ROW_NUMBER].is_in(invalid.implode())
+    counts = ~pl.col(ROW_NUMBER).is_in(invalid.implode())
     for field, is_other in _other_places(scope).items():
-        where = normalised.frame.select(is_other).to_series() & counts
+        where = normalised.frame.select(is_other & counts).to_series()
         yield select(normalised.raw, where, field, "other_office", normalised.frame[field])
-
-
-def _has_no_form() -> pl.Expr:
-    return ~id_numbers.has_form(pl.col("id_number"))

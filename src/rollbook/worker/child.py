@@ -20,11 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 from uuid import UUID
 
-if __name__ == "__main__":
-    # dataframely takes in SQLAlchemy where it is installed, as it is here for the migrations: a
-    # third of the time that a child takes to start, and 18 MB.
-    sys.modules["sqlalchemy"] = None  # type: ignore[assignment]
-
 import psycopg
 import structlog
 
