@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+import polars as pl
 from pydantic import SecretStr
 
 from rollbook import clock
@@ -62,6 +63,8 @@ class Taken:
     upload: dict[str, Any]
     #: ``row_number``, ``verdict`` and ``problems`` (None where there are none) of each row.
     rows: list[dict[str, Any]]
+    #: ``row_number`` and the cells as texts, by the headers of the file.
+    table: pl.DataFrame
 
     @property
     def by_row(self) -> dict[int, str]:
@@ -117,10 +120,11 @@ class Desk:
         path.write_bytes(content)
         wanted = Wanted(sheet, columns, {}, accepts_passports, file_name=name)
         limits = Limits.of(settings)
-        validated, orders = [], []
+        validated, orders, frames = [], [], []
         for batch in read(path, kind, wanted, batch_rows=batch_rows, limits=limits):
             normalised = staged.normalise(batch)
             orders.append(normalised.date_orders)
+            frames.append(batch.frame)
             validated.append(staged.validate(normalised, batch))
         staged.orders.is_final = True
         # The database that has its rows is needed to read a batch again.
@@ -131,7 +135,8 @@ class Desk:
         for one in validated:
             for row in one.rows.filter(verdict="valid").iter_rows(named=True):
                 self._members.setdefault(row["id_number"], row)
-        return Taken(_upload(reading.as_json(), rows), rows)
+        table = pl.concat(frames, how="diagonal")
+        return Taken(_upload(reading.as_json(), rows), rows, table)
 
     def members(self) -> dict[str, dict[str, Any]]:
         """What the last file says of each person, by ID number; of repeats, the first row."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 TODAY = dt.date(2026, 11, 24)
 #: `make oracle` takes three million.
-ORACLE_NUMBERS = int(os.environ.get("ROLLBOOK_ORACLE_NUMBERS", "60000"))
+ORACLE_NUMBERS = int(os.environ.get("ROLLBOOK_ORACLE_NUMBERS", "15000"))
 NUMBER = pl.col("n")
 
 
@@ -69,7 +69,7 @@ def test_the_oracle_agrees_on_generated_numbers() -> None:
         if (valid, born, genders[gender]) != oracle(number)
     ]
     assert differences == []
-    assert ours["valid"].sum() > 500
+    assert ours["valid"].sum() > ORACLE_NUMBERS // 120
 
 
 def test_every_check_digit_but_one_is_wrong() -> None:

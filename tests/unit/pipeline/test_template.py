@@ -13,7 +13,7 @@ from rollbook import languages, places
 from rollbook.model import EVERYWHERE, Scope
 from rollbook.pipeline.columns import title
 from rollbook.pipeline.template import write_template
-from tests.pipeline_run import open_site
+from tests.desk import Desk
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,23 +37,20 @@ def filled_in(book: Any) -> bytes:
 
 
 @pytest.mark.parametrize("language", languages.available())
-def test_the_template_is_read_back_without_a_doubt(
-    language: str, database_url: str, tmp_path: Path
-) -> None:
+def test_the_template_is_read_back_without_a_doubt(language: str, tmp_path: Path) -> None:
     path = tmp_path / "template.xlsx"
     with languages.speaking(language):
         write_template(path, Scope("GP"))
         content = filled_in(openpyxl.load_workbook(path))
-    with open_site(database_url, tmp_path) as site:
-        done = site.send(content, "filled in.xlsx")
-        members = site.members()
-    assert done.outcomes["inserted"] == 2
+    desk = Desk(tmp_path)
+    done = desk.send(content, "filled in.xlsx")
+    assert done.verdicts == {"valid": 2}
     assert [row["problems"] for row in done.rows] == [None, None]
     assert not [
         sheet for sheet in done.upload["reading"]["sheets_not_read"] if sheet["holds_members"]
     ]
     assert done.upload["reading"]["columns_not_read"] == []
-    sipho = members["8001015009087"]
+    sipho = desk.members()["8001015009087"]
     assert (sipho["gender"], sipho["province"], str(sipho["date_joined"])) == (
         "male",
         "GP",
