@@ -49,6 +49,10 @@ END_S = 10.0
 KEPT_CHILD_MB = 700
 
 PROGRAM = (sys.executable, "-m", "rollbook.worker.child")
+#: The allocator of polars has a thread for each processor that returns memory. Where the system
+#: gives it one and no second one, that one asks again without a pause: it takes a whole processor,
+#: holds up the others, and writes megabytes a second to the log. So it has one only.
+ALLOCATOR = ("_RJEM_MALLOC_CONF", "max_background_threads:1")
 NOT_STARTED = "The process for the file could not be started. It will be tried again."
 STUCK = (
     "A process of an earlier file was killed and doesn't end (process id {}), as when a disk or "
@@ -94,7 +98,7 @@ class Child:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 limit=MOST_ANSWER_BYTES,
-                env={**environment_for(settings), "TMPDIR": str(folder)},
+                env=_environment(settings, folder),
             )
         except OSError as error:
             raise ServiceUnavailableError(NOT_STARTED) from error
@@ -417,6 +421,14 @@ class Slots:
                 self._idle.append(child)
             else:
                 await child.kill()
+
+
+def _environment(settings: Settings, folder: Path) -> dict[str, str]:
+    """The environment of a child; what the operator has set for the allocator has the last word."""
+    environment = environment_for(settings)
+    name, value = ALLOCATOR
+    given = environment.get(name)
+    return {**environment, name: f"{value},{given}" if given else value, "TMPDIR": str(folder)}
 
 
 def _is_told(running: asyncio.Task[Any]) -> bool:

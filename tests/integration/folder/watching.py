@@ -36,9 +36,11 @@ async def watching(system: System) -> AsyncIterator[Watcher]:
             await task
 
 
-async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
+async def until(
+    condition: Callable[[], bool | Awaitable[bool]], *, patience_s: float = PATIENCE_S
+) -> None:
     """Look again and again until it is so."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s):
         while True:
             found = condition()
             if found if isinstance(found, bool) else await found:
