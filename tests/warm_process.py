@@ -11,8 +11,8 @@ What a command starts of ours, as a worker its children and ``up`` the other com
 another second each. So a copy that starts some has a process beside it, with the name ``SPARE``,
 which has the modules loaded and forks for the copy in the same way. It ends with the copy.
 
-How a command starts by itself is the subject of ``tests/acceptance`` and ``tests/unit/cli``, which
-start it cold, as everything does where the kernel isn't Linux.
+How a command starts by itself is the subject of ``tests/acceptance`` and ``tests/unit/cli``: each
+command of theirs starts cold in some test, as everything does where the kernel isn't Linux.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ MODULES = (
 )  # fmt: skip
 CHILD = "rollbook.worker.child"
 #: The commands that start other processes of ours.
-HAVE_CHILDREN = {"serve", "worker", "up"}
+HAVE_CHILDREN = {"serve", "worker", "up", "demo"}
 #: The name of the process beside a copy.
 SPARE = "rollbook-spare"
 #: A request in bytes: an environment may be 128 KB in all.
@@ -84,7 +84,7 @@ def _execute(
     _executable: Any, _preexec: Any, _close: Any, pass_fds: Iterable[int],
     cwd: Any, env: Mapping[str, str] | None, _info: Any, _flags: Any, _shell: Any,
     p2cread: int, p2cwrite: int, c2pread: int, c2pwrite: int, errread: int, errwrite: int,
-    _signals: Any, _gid: Any, _gids: Any, _uid: Any, _mask: Any, is_session: bool,
+    _signals: Any, _gid: Any, _gids: Any, _uid: Any, umask: int, is_session: bool,
     *_: Any,
 ) -> None:  # fmt: skip
     """``Popen._execute_child`` by a copy; the rest of ``Popen`` serves unchanged."""
@@ -95,7 +95,7 @@ def _execute(
         "arguments": list(args),
         "environment": dict(os.environ if env is None else env),
         "cwd": str(cwd or Path.cwd()),
-        "umask": _umask(),
+        "umask": _umask() if umask == -1 else umask,
         "files": list(files),
         "is_session": is_session,
     }
@@ -111,6 +111,18 @@ def start(*arguments: str, **options: Any) -> subprocess.Popen[Any]:
     if sys.platform != "linux":
         return subprocess.Popen([sys.executable, "-m", "rollbook", *arguments], **options)
     return Warm(["rollbook", *arguments], **options)
+
+
+def ran(*arguments: str, **options: Any) -> subprocess.CompletedProcess[Any]:
+    """Run ``rollbook`` with arguments to its end, and what it has printed; options as for Popen."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with start(*arguments, **{"stdin": subprocess.DEVNULL, **pipes, **options}) as process:
+        try:
+            printed, said = process.communicate(timeout=PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(arguments, process.returncode, printed, said)
 
 
 def start_module(name: str, *arguments: str, **options: Any) -> subprocess.Popen[Any]:

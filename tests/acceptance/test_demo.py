@@ -13,6 +13,7 @@ import fastexcel
 import pytest
 
 from rollbook.model import OUTCOMES
+from tests import warm_process
 from tests.acceptance.conftest import environment, rollbook
 from tests.files import csv_file
 from tests.waiting import PATIENCE_S
@@ -70,14 +71,8 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
         "ROLLBOOK_VOTER_ROLL_USERNAME": "office",
         "ROLLBOOK_VOTER_ROLL_PASSWORD": "secret",
     }
-    done = subprocess.run(
-        rollbook("demo", "--rows", "200", "--voter-roll", "--folder", str(folder)),
-        env=environment(folder / "data", **own),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE_S,
-    )
+    arguments = ("demo", "--rows", "200", "--voter-roll", "--folder", str(folder))
+    done = warm_process.ran(*arguments, env=environment(folder / "data", **own), text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout, folder
 

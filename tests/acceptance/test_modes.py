@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import stat
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 from rollbook.config import environment_for
+from tests import warm_process
 from tests.files import csv_file
 
 if TYPE_CHECKING:
@@ -24,15 +23,11 @@ def test_files_of_members_are_nobody_elses_with_engines_and_key_of_ones_own(
     file = tmp_path / "members.csv"
     file.write_bytes(csv_file(3))
     environment = environment_for(settings)
-    rollbook = [sys.executable, "-m", "rollbook"]
-    subprocess.run(
-        [*rollbook, "users", "add", "a@example.org", "--role", "super_admin"],
-        env=environment, umask=0o022, timeout=60, check=True, capture_output=True,
-    )  # fmt: skip
-    subprocess.run(
-        [*rollbook, "upload", str(file)],
-        env=environment, umask=0o022, timeout=60, check=True, capture_output=True,
-    )  # fmt: skip
+    for command in (
+        ("users", "add", "a@example.org", "--role", "super_admin"),
+        ("upload", str(file)),
+    ):
+        warm_process.ran(*command, env=environment, umask=0o022, text=True).check_returncode()
     paths = [settings.data_dir, *settings.data_dir.rglob("*")]
     for path in paths:
         wanted = 0o700 if path.is_dir() else 0o600

@@ -15,7 +15,8 @@ import httpx
 import psutil
 
 from rollbook.cli.sample_file import write_sample
-from tests.acceptance.conftest import WATCHED, Running, environment, rollbook
+from tests import cluster, warm_process
+from tests.acceptance.conftest import WATCHED, Running, environment
 from tests.faults.site import until
 from tests.files import csv_file
 from tests.integration.service.test_observe import value
@@ -124,6 +125,7 @@ def test_a_killed_system_ends_whole_and_the_next_start_finds_all_data_and_the_sa
     tmp_path: Path,
 ) -> None:
     data = tmp_path / "data"
+    cluster.put(data)
     first, shown = _up(data)
     password = re.search(r"password: (\S+)", shown)
     assert password is not None, shown
@@ -157,9 +159,7 @@ def test_a_killed_system_ends_whole_and_the_next_start_finds_all_data_and_the_sa
 
 def _up(data: Path) -> tuple[Running, str]:
     """The system, started without a password of the operator's, and what it has shown."""
-    process = subprocess.Popen(
-        rollbook("up"), env=environment(data), stdout=subprocess.PIPE, text=True
-    )
+    process = warm_process.start("up", env=environment(data), stdout=subprocess.PIPE, text=True)
     text = ""
     for line in printed(process.stdout):
         text += line
@@ -171,14 +171,7 @@ def _up(data: Path) -> tuple[Running, str]:
 
 
 def test_a_second_system_on_the_same_folder_is_refused_with_a_sentence(running: Running) -> None:
-    second = subprocess.run(
-        rollbook("up"),
-        env=environment(running.data),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE_S,
-    )
+    second = warm_process.ran("up", env=environment(running.data), text=True)
     assert second.returncode == 1
     assert str(running.data) in second.stderr.replace("\n", "")
     assert "Traceback" not in second.stderr
@@ -188,14 +181,7 @@ def test_a_second_system_on_the_same_port_is_refused_before_it_starts_anything(
     running: Running, tmp_path: Path
 ) -> None:
     data, port = tmp_path / "data", running.url.rpartition(":")[2]
-    second = subprocess.run(
-        rollbook("up"),
-        env=environment(data, ROLLBOOK_PORT=port),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE_S,
-    )
+    second = warm_process.ran("up", env=environment(data, ROLLBOOK_PORT=port), text=True)
     assert second.returncode == 2
     assert f"Port {port} of 127.0.0.1 can't be used (Address already in use)." in second.stderr
     assert not data.exists()
@@ -205,14 +191,7 @@ def test_a_process_whose_supervisor_ends_before_the_engines_run_begins_nothing(
     tmp_path: Path,
 ) -> None:
     data = tmp_path / "data"
-    left = subprocess.run(
-        rollbook("worker", "--supervised"),
-        env=environment(data),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-        timeout=PATIENCE_S,
-    )
+    left = warm_process.ran("worker", "--supervised", env=environment(data))
     assert (left.returncode, left.stdout, left.stderr) == (0, b"", b"")
     assert not data.exists()
 

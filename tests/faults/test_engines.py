@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from tests import warm_process
+from tests import cluster, warm_process
 from tests.faults.site import until
 from tests.ports import free_port
 
@@ -30,6 +30,7 @@ class Up:
     """``rollbook up`` with engines of its own."""
 
     def __init__(self, folder: Path, **more: str) -> None:
+        cluster.put(folder / "data")
         self.port = free_port()
         self.log = folder / "log"
         with self.log.open("wb") as log:
@@ -127,7 +128,7 @@ def test_up_starts_a_killed_worker_again_at_once_and_later_with_a_pause(
 
 @pytest.mark.timeout(300)
 def test_up_ends_with_an_exit_code_where_an_engine_cannot_be_kept_running(tmp_path: Path) -> None:
-    up = Up(tmp_path, ROLLBOOK_ENGINE_RESTARTS="2")
+    up = Up(tmp_path, ROLLBOOK_ENGINE_RESTARTS="2", ROLLBOOK_SHUTDOWN_GRACE_S="1")
     try:
         until(up.is_ready, "ready")
         # Its programs and data are there, and it doesn't start: somebody has broken its folder.

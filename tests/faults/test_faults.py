@@ -19,7 +19,7 @@ import pytest
 
 from tests.faults.office import Office
 from tests.faults.proxy import MERGE, RECORD, CommitCutter
-from tests.faults.site import QUICK, Site, each_or_first, only_at_length, seeds, until
+from tests.faults.site import IS_LONG, QUICK, Site, each_or_first, only_at_length, seeds, until
 from tests.ports import free_port
 from tests.waiting import PATIENCE_S
 
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.parametrize("seed", list(seeds()), ids="seed{}".format)
 
-#: Rows of a file whose attempt takes long enough to be hit in each of its stages.
-ROWS = 10_000
+#: Rows of a file whose attempt takes long enough to be hit in each of its stages. In ``make test``
+#: each fault hits one of them.
+ROWS = 10_000 if IS_LONG else 4_000
 #: What the faults of each run hit.
 HITS: defaultdict[int, list[str | None]] = defaultdict(list)
 

@@ -14,6 +14,7 @@ import pytest
 
 from rollbook.telemetry import unblocked
 from rollbook.telemetry.unblocked import UnblockedHandler
+from tests.faults.site import each_or_first
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def test_a_slow_reader_gets_every_line(pipe: tuple[int, int]) -> None:
     assert os.read(reading, 100).decode() == "ż \\udcff\n"
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", each_or_first("<&- >&- 2>&-", ">&-", "2>&-"))
 def test_a_process_without_standard_streams_does_its_work(tmp_path: Path, closed: str) -> None:
     """It can say nothing, but its exit code is that of what happened."""
     done = subprocess.run(

@@ -18,6 +18,7 @@ from rollbook.backends.redis import make_client
 from rollbook.engines.postgres import SOCKET_NAME
 from rollbook.service.system import open_system
 from tests.faults.proxy import Swallower
+from tests.faults.site import IS_LONG
 from tests.files import csv_file
 from tests.integration.folder.watching import until
 from tests.integration.worker.test_worker import ended, sent, working
@@ -85,7 +86,10 @@ async def test_a_worker_whose_postgresql_connections_died_takes_jobs_again(
     settings: Settings,
     database_proxy: tuple[Swallower, str],
     normal_after: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if not IS_LONG:  # which measures it
+        monkeypatch.setattr(database, "CHECK_S", 1)
     proxy, address = database_proxy
     user = await make_user()
     through = settings.model_copy(
@@ -118,8 +122,9 @@ async def test_a_statement_that_nobody_answers_ends(
 
 
 async def test_a_pool_does_not_wait_for_a_connection_that_is_dead(
-    database_proxy: tuple[Swallower, str],
+    database_proxy: tuple[Swallower, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(database, "CHECK_S", 1)
     proxy, address = database_proxy
     async with make_pool(address) as pool:
         await fetch_one(pool, "SELECT 1")

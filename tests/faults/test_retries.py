@@ -198,7 +198,7 @@ async def test_a_scratch_disk_that_fills_up_during_an_attempt_costs_none(
     with small_disk(tmp_path / "data" / "scratch", 200) as grow:
         tight = settings.model_copy(update={"scratch_free_mb": 0, "backoff_ms": 200})
         async with open_system(tight) as opened, working(opened):
-            upload_id = await sent(opened, user, csv_file(20_000))
+            upload_id = await sent(opened, user, csv_file(5_000))
             found = await postponed(opened, user, upload_id, 2)
             assert found["error_code"] == "no_room"
             assert found["attempt"] == found["attempts_before"]

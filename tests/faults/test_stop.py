@@ -29,7 +29,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 def test_a_second_ctrl_c_ends_up_and_all_it_started_at_once(site: Site) -> None:
-    uploads = site.send(1, 10_000)
+    uploads = site.send(1, 4_000)
     up = site.run("up", ROLLBOOK_PORT="0", ROLLBOOK_SHUTDOWN_GRACE_S="600")
     site.started(uploads)
     family = site.children(up)

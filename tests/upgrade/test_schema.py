@@ -18,7 +18,7 @@ from psycopg import sql
 from rollbook.backends import schema
 from rollbook.backends.database import SCHEMA_REVISION
 from rollbook.engines.postgres import programs
-from tests.databases import own_database
+from tests.databases import named, own_database
 from tests.upgrade.make import dumped
 from tests.waiting import PATIENCE_S
 
@@ -60,9 +60,9 @@ def release(request: pytest.FixtureRequest) -> Path:
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def released(release: Path, engines: Addresses) -> Iterator[str]:
-    """The release's database; its address."""
+    """The release's database, which no test changes; its address."""
     with own_database(engines, "template0", "released") as address:
         subprocess.run(
             [
@@ -79,11 +79,13 @@ def released(release: Path, engines: Addresses) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture
-def upgraded(released: str) -> str:
-    """The release's database, migrated to this version; its address."""
-    assert schema.migrate(released) == SCHEMA_REVISION
-    return released
+@pytest.fixture(scope="module")
+def upgraded(released: str, engines: Addresses) -> Iterator[str]:
+    """A copy of the release's database, migrated to this version; its address."""
+    assert released == named(engines, "released")
+    with own_database(engines, "released", "upgraded") as address:
+        assert schema.migrate(address) == SCHEMA_REVISION
+        yield address
 
 
 def rows_of(release: Path) -> dict[str, tuple[list[str], str]]:

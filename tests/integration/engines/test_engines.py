@@ -259,15 +259,15 @@ def test_both_engines_run_as_promised(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("wanted", ["postgres", "valkey"])
-def test_one_engine_alone(folder: Path, wanted: str) -> None:
+def test_one_engine_alone(used: Path, wanted: str) -> None:
     engines = Engines(
-        folder, postgres=wanted == "postgres", valkey=wanted == "valkey", fast_unsafe=True
+        used, postgres=wanted == "postgres", valkey=wanted == "valkey", fast_unsafe=True
     )
     with engines as addresses:
         assert list(engines.pids) == [wanted]
         assert (addresses.database_url is None) == (wanted == "valkey")
         assert (addresses.redis_url is None) == (wanted == "postgres")
-        assert find_running(folder) == addresses
+        assert find_running(used) == addresses
         if wanted == "postgres":
             assert query(addresses, "SHOW fsync") == [("off",)]
 
@@ -286,7 +286,7 @@ def test_a_foreign_statement_does_not_reach_the_log(used: Path) -> None:
 
 def test_many_starts_and_stops(used: Path) -> None:
     engines = Engines(used, fast_unsafe=True)
-    for number in range(5):
+    for number in range(3):
         with engines as addresses:
             store(addresses, str(number))
             assert stored(addresses) == [str(n) for n in range(number + 1)]
@@ -472,7 +472,16 @@ def test_a_broken_postgresql_is_explained_by_its_log(used: Path) -> None:
         Engines(used, valkey=False, fast_unsafe=True).start()
 
 
-def test_an_owner_killed_in_its_first_start(folder: Path) -> None:
+def test_a_first_start_that_is_cut_off_leaves_no_cluster_and_the_next_one_makes_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes too long, and then its owner is killed."""
+    with monkeypatch.context() as patch:
+        patch.setattr("rollbook.engines.postgres.INITDB_TIMEOUT_S", 0.05)
+        with pytest.raises(EngineError, match="made no cluster in"):
+            Engines(folder, valkey=False).start()
+    assert not (folder / "postgres").exists()
+    shutil.rmtree(folder)
     options = json.dumps({"fast_unsafe": True})
     with subprocess.Popen([sys.executable, "-c", OWNER, str(folder), options]) as owner:
         # The first is there for half a second, which a busy machine may not see.
@@ -482,16 +491,6 @@ def test_an_owner_killed_in_its_first_start(folder: Path) -> None:
     with Engines(folder, fast_unsafe=True) as addresses:
         store(addresses, "a")
         assert stored(addresses) == ["a"]
-
-
-def test_a_failed_initdb_leaves_no_cluster(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rollbook.engines.postgres.INITDB_TIMEOUT_S", 0.05)
-    with pytest.raises(EngineError, match="made no cluster in"):
-        Engines(folder, valkey=False).start()
-    assert not (folder / "postgres").exists()
-    monkeypatch.undo()
-    with Engines(folder, valkey=False, fast_unsafe=True) as addresses:
-        assert query(addresses, "SELECT 1") == [(1,)]
 
 
 def test_waiting_for_an_engine_is_bounded(folder: Path) -> None:
@@ -613,12 +612,17 @@ def test_a_folder_that_nobody_may_enter_is_explained(base: Path) -> None:
         ),
     ],
 )
-def test_an_ordinary_user_runs_the_engines(base: Path, uid: int | None, watch: str) -> None:
+def test_an_ordinary_user_runs_the_engines(
+    base: Path, cluster: Path, uid: int | None, watch: str
+) -> None:
     home = base / "home"
     home.mkdir(mode=0o700)
-    if uid is not None:
-        os.chown(home, uid, uid)
     folder = home / "data"
+    if watch == "watchdog":  # with a cluster that is there already
+        folder.mkdir(mode=0o700)
+        copy(cluster, folder / "postgres")
+    if uid is not None:
+        subprocess.run(["chown", "-R", f"{uid}:{uid}", home], check=True, timeout=PATIENCE_S)
     with Owner(folder, uid=uid, death_watch=watch, fast_unsafe=True) as owner:
         expected = os.geteuid() if uid is None else uid
         assert {user_of(pid) for pid in owner.pids.values()} == {expected}

@@ -301,7 +301,6 @@ async def test_an_upload_that_completed_can_be_neither_retried_nor_cancelled(
         await control.cancel(system, user, upload_id)
 
 
-@pytest.mark.cold_child
 async def test_a_child_that_is_killed_costs_an_attempt_and_the_next_one_completes(
     system: System, make_user: MakeUser, settings: Settings
 ) -> None:
@@ -368,7 +367,6 @@ async def test_a_child_over_its_memory_dies_alone_and_the_upload_says_so(
     assert len(in_members(settings)) == 1
 
 
-@pytest.mark.cold_child
 async def test_a_worker_that_stops_hands_its_job_back_without_costing_an_attempt(
     settings: Settings, system: System, make_user: MakeUser
 ) -> None:

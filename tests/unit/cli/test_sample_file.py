@@ -15,6 +15,7 @@ from stdnum.za import idnr
 
 from rollbook import clock
 from rollbook.cli import sample as command
+from rollbook.cli import sample_file
 from rollbook.cli.sample_file import MOST_ROWS, SampleFacts, write_sample
 from rollbook.errors import ConflictError, InvalidRequestError, UnsupportedFileError
 
@@ -99,9 +100,12 @@ def test_the_facts_are_exact_for_any_shares(
     assert facts.duplicates == min(300 * duplicate, max(299 - facts.invalid, 0))
 
 
-def test_the_facts_are_exact_over_several_chunks(tmp_path: Path) -> None:
+def test_the_facts_are_exact_over_several_chunks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sample_file, "CHUNK", 1_000)
     path = tmp_path / "members.csv"
-    facts = write_sample(path, 30_001, invalid_share=0.1, duplicate_share=0.1, today=TODAY)
+    facts = write_sample(path, 3_001, invalid_share=0.1, duplicate_share=0.1, today=TODAY)
     rows = read(path)
     assert count(rows) == facts
     assert {len(row) for row in rows} == {27}
