@@ -37,8 +37,12 @@ FLAGS = [
     # One process for all tabs and one for the rest, where each tab would start a new one.
     "--renderer-process-limit=1", "--disable-site-isolation-trials", "--in-process-gpu",
     "--disable-software-rasterizer",
+    # A page lives for seconds: what makes its scripts quick costs more than it saves.
+    "--js-flags=--no-opt --no-maglev --single-threaded",
 ]  # fmt: skip
-NARROW = (360, 740)
+#: Everything must be readable at this width without scrolling to the side (WCAG 1.4.10).
+NARROWEST = 320
+NARROW = (NARROWEST, 740)
 #: A file of the page without a script: a tab is there before the test and after it.
 BESIDE = "/page/0/icon.svg"
 KEEP_SESSION = "session => sessionStorage.setItem('rollbook.session', JSON.stringify(session))"
@@ -135,11 +139,14 @@ def open_page(
     """Open the page in a tab, signed in: ``open_page(GAUTENG, "#/upload")``.
 
     None stays at the sign-in. The tab is used again by a later test, when what it keeps is
-    forgotten, and shares the loaded files with others. One that is ``apart`` does neither, as if it
-    were in another browser: for a test that changes more than the page and its routes, such as the
-    clock, the line or the sockets.
+    forgotten, and shares the loaded files with others. One that is ``apart`` is closed: for a test
+    that changes more than the page and its routes, such as the sockets. One that is ``elsewhere``,
+    with a language that is preferred there, shares nothing, as if it were in another browser: for a
+    test that changes the clock or the line too. ``before`` gets the tab when the page isn't loaded
+    yet, which would cost as much again afterwards.
     """
     opened: list[Page] = []
+    closed: list[Page] = []
 
     def open_as(
         email: str | None = OPERATOR,
@@ -148,34 +155,51 @@ def open_page(
         size: tuple[int, int] = WIDE,
         scheme: Literal["light", "dark"] = "light",
         apart: bool = False,
+        elsewhere: str = "",
+        before: Callable[[Page], object] | None = None,
     ) -> Page:
-        if apart:
-            page = _new_tab(_new_context(browser), site, complaints)
+        if elsewhere:
+            page = _new_tab(_new_context(browser, elsewhere), site, complaints)
+        elif free_tabs and not apart:
+            page = free_tabs.pop()
         else:
-            page = free_tabs.pop() if free_tabs else _new_tab(tabs, site, complaints)
-        opened.append(page)
+            page = _new_tab(tabs, site, complaints)
+        (closed if apart else opened).append(page)
         page.set_viewport_size({"width": size[0], "height": size[1]})
         page.emulate_media(color_scheme=scheme)
         if email is not None:
             page.evaluate(KEEP_SESSION, _session(site, email))
+        if before is not None:
+            before(page)
         page.goto(f"{site.url}/{view}")
         if email is not None:
             expect(page.get_by_role("link", name="Your account")).to_be_visible()
         return page
 
     yield open_as
-    for page in opened:
+    sharing = []
+    for page in (*opened, *closed):
         if page.context is not tabs:
             page.context.close()
             continue
         page.unroute_all(behavior="ignoreErrors")
         page.goto(f"{site.url}{BESIDE}")
-        free_tabs.append(page)
-    # When all have left the page: one that is still at work writes to what they share.
-    for page in free_tabs:
+        sharing.append(page)
+    _forget(site, tabs, [*free_tabs, *sharing])
+    free_tabs.extend(page for page in sharing if page not in closed)
+    for page in closed:
+        page.close()
+
+
+def _forget(site: Site, tabs: BrowserContext, pages: list[Page]) -> None:
+    """Clear what these tabs keep, and what they share, when all have left the page.
+
+    One that is still at work would write to it.
+    """
+    for page in pages:
         page.evaluate("sessionStorage.clear(); localStorage.clear()")
-    if free_tabs:
-        session = tabs.new_cdp_session(free_tabs[0])
+    if pages:
+        session = tabs.new_cdp_session(pages[0])
         kept = {"origin": site.url, "storageTypes": "cookies,indexeddb"}
         session.send("Storage.clearDataForOrigin", kept)
         session.detach()
@@ -197,10 +221,10 @@ def _session(site: Site, email: str) -> dict[str, Any]:
     }
 
 
-def _new_context(browser: Browser) -> BrowserContext:
+def _new_context(browser: Browser, locale: str = "en-ZA") -> BrowserContext:
     """A browser of its own, as far as a page can tell."""
     context = browser.new_context(
-        locale="en-ZA",
+        locale=locale,
         timezone_id="America/New_York",  # the page gives times in the server's zone
         reduced_motion="reduce",
         permissions=["clipboard-read", "clipboard-write"],

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import openpyxl
+import pytest
 from playwright.sync_api import Page, Route, expect
 
 from rollbook.pipeline.columns import variants
@@ -56,7 +57,8 @@ def send_chosen(page: Page, button: str, name: str) -> None:
     expect(page.get_by_role("heading", level=1, name=name)).to_be_visible()
 
 
-def test_unknown_headers_are_named_in_drop_downs_and_the_file_is_sent_once(
+@pytest.mark.usefixtures("one_day")
+def test_unknown_headers_are_named_in_drop_downs_sent_once_remembered_and_forgotten(
     open_page: OpenPage, site: Site
 ) -> None:
     page = open_page(GAUTENG, size=NARROW, scheme="dark")
@@ -92,32 +94,38 @@ def test_unknown_headers_are_named_in_drop_downs_and_the_file_is_sent_once(
     assert sum(sent) < 1.5 * len(content)
     [columns] = site.ask("SELECT columns FROM uploads WHERE file_name = 'unknown.csv'")
     assert columns == {"Lid": "id_number", "Roepnaam": "firstname", "Kode": "ward"}
+    expect(page.get_by_text("Columns read as you said: Lid: ID number")).to_be_visible()
+    # What it taught is seen, changed and forgotten.
+    page.goto(f"{site.url}/#/columns")
+    card = page.locator(".mapping", has_text="unknown.csv")
+    expect(card).to_contain_text("SAST")
+    card.get_by_label("Read “Kode” as").select_option(label="Don’t read this column")
+    card.get_by_role("button", name="Save").click()
+    expect(card).to_contain_text("Changed today")
+    expect(card.get_by_label("Read “Kode” as")).to_have_value("leave")
+    card.get_by_role("button", name="Forget").click()
+    page.get_by_role("dialog").get_by_role("button", name="Forget").click()
+    expect(card).to_have_count(0)
 
 
-def test_a_sheet_is_chosen_and_a_hidden_one_is_marked(open_page: OpenPage) -> None:
+def test_the_options_stay_while_other_views_are_shown_also_with_an_api_of_the_version_before(
+    open_page: OpenPage, site: Site
+) -> None:
+    """While a server is upgraded, the page's files may come from another process than answers."""
+
+    def without(name: str, route: Route) -> None:
+        answer = route.fetch()
+        body = answer.json()
+        del body["data"][name]
+        route.fulfill(response=answer, json=body)
+
     page = open_page(GAUTENG)
-    content = sheets(November=fresh(2), December=fresh(3), OldOnes=fresh(4))
-    choose(page, content, "sheets.xlsx")
-    tabs = page.locator(".tab")
-    expect(tabs).to_have_count(4)
-    expect(tabs.filter(has_text="OldOnes")).to_contain_text("hidden")
-    expect(page.get_by_role("radio", name="November")).to_be_checked()
-    expect(page.locator(".checked summary").first).to_contain_text("2 rows")
-    page.get_by_role("radio", name="November").press("ArrowDown")
-    expect(page.get_by_role("radio", name="December")).to_be_focused()
-    expect(page.locator(".checked summary").first).to_contain_text("3 rows")
-    page.get_by_role("radio", name="All sheets with members").check()
-    expect(page.locator(".tab").nth(3)).to_contain_text("hidden")
-    send_chosen(page, "Send 1 file", "sheets.xlsx")
-    expect(state(page)).to_have_text("Completed")
-    assert outcomes(page) == {"Inserted": 5}
-
-
-def test_the_options_stay_while_other_views_are_shown(open_page: OpenPage) -> None:
-    page = open_page(GAUTENG)
+    page.route("**/bulk-upload/check/*", partial(without, "emptied"))
+    page.route("**/bulk-upload/history?*", partial(without, "total_is_exact"))
     # Headers of its own: the office would remember for others that Ward is left out.
     rows = [{**row, "Surname": ""} for row in fresh(1)]
     choose(page, csv_file(rows, headers=[*HEADERS, "Stays"]), "stays.csv")
+    expect(page.locator(".checked summary").first).to_contain_text("1 row")
     page.get_by_role("switch", name="Dry run").check()
     page.get_by_label("Existing members").select_option("skip")
     page.locator(".known summary").click()
@@ -134,25 +142,18 @@ def test_the_options_stay_while_other_views_are_shown(open_page: OpenPage) -> No
     assert re.search(r'name="dry_run"\s+true', body)
     assert re.search(r'name="existing"\s+skip', body)
     assert re.search(r'name="columns"\s+{"Ward":null}', body)
+    expect(page.get_by_role("link", name="Follow progress")).to_be_visible()
+    page.goto(f"{site.url}/#/uploads")
+    expect(page.locator(".count")).to_have_text(re.compile(r"^\s*\d+ uploads?$"))
 
 
-def test_a_doubtful_file_is_tried_first_and_then_run_for_real(open_page: OpenPage) -> None:
-    page = open_page(GAUTENG)
-    rows = fresh(3)
-    choose(page, csv_file([*rows[:2], {**rows[2], "Surname": ""}]), "doubtful first.csv")
-    expect(page.locator(".warnings")).to_contain_text("1 row")
-    send_chosen(page, "Dry run first", "doubtful first.csv")
-    expect(page.get_by_text("This was a dry run")).to_be_visible()
-    page.get_by_role("button", name="Run it for real").click()
-    expect(page.get_by_text("This was a dry run")).to_have_count(0)
-    expect(state(page)).to_have_text("Completed, 1 row needs attention")
-    assert outcomes(page) == {"Inserted": 2, "Invalid": 1}
-
-
-def test_a_dry_run_is_run_for_real_beside_its_outcome(open_page: OpenPage) -> None:
+def test_a_doubtful_file_is_tried_first_and_run_for_real_where_a_row_can_be_taken_in(
+    open_page: OpenPage,
+) -> None:
     page = open_page(GAUTENG)
     rows = fresh(3)
     choose(page, csv_file([*rows[:2], {**rows[2], "Surname": ""}]), "beside.csv")
+    expect(page.locator(".warnings")).to_contain_text("1 row")
     page.get_by_role("button", name="Dry run first").click()
     file = page.locator(".file", has_text="beside.csv")
     expect(file).to_contain_text("Inserted 2 · Invalid 1")
@@ -164,43 +165,48 @@ def test_a_dry_run_is_run_for_real_beside_its_outcome(open_page: OpenPage) -> No
     file.get_by_role("link", name="Follow progress").click()
     expect(state(page)).to_have_text("Completed, 1 row needs attention")
     expect(page.get_by_text("This was a dry run")).to_have_count(0)
+    assert outcomes(page) == {"Inserted": 2, "Invalid": 1}
 
-
-def test_a_dry_run_without_a_row_to_take_in_is_not_run_for_real(open_page: OpenPage) -> None:
-    page = open_page(GAUTENG)
-    choose(page, csv_file([{**row, "Surname": ""} for row in fresh(1)]), "hopeless.csv")
+    choose(page, csv_file([{**row, "Surname": ""} for row in fresh(2)]), "hopeless.csv")
     send_chosen(page, "Dry run first", "hopeless.csv")
-    expect(state(page)).to_have_text("Completed, the only row was refused")
+    expect(state(page)).to_have_text("Completed, all 2 rows were refused")
+    expect(state(page)).to_have_class("badge failed")
     expect(page.get_by_role("link", name="Fix here")).to_be_visible()
     expect(page.get_by_role("button", name="Run it for real")).to_have_count(0)
 
 
-def test_the_focus_stays_with_the_files_when_a_button_goes(open_page: OpenPage) -> None:
-    page = open_page(GAUTENG)
-    for name in ("first.csv", "second.csv"):
-        choose(page, csv_file(fresh(1)), name)
-    page.get_by_role("button", name="Remove first.csv").press("Enter")
-    expect(page.get_by_role("list", name="Chosen files")).to_be_focused()
-    page.get_by_role("button", name="Remove second.csv").press("Enter")
-    expect(page.get_by_role("button", name="Choose files")).to_be_focused()
-
-
-def test_a_sheet_of_members_that_nobody_chose_to_leave_is_no_success(open_page: OpenPage) -> None:
+def test_sheets_are_chosen_a_hidden_one_is_marked_and_one_that_nobody_chose_to_leave_is_said(
+    open_page: OpenPage,
+) -> None:
     page = open_page(GAUTENG)
     choose(page, sheets(East=fresh(2), West=fresh(3)), "overlooked.xlsx")
     send_chosen(page, "Send 1 file", "overlooked.xlsx")
     expect(state(page)).to_have_text("Completed, 1 sheet with members not read")
     expect(state(page)).to_have_class("badge pending")
-    page.get_by_role("link", name="Upload", exact=True).click()
     choose(page, sheets(East=fresh(2), West=fresh(3)), "decided.xlsx")
     page.get_by_role("radio", name="East").check()
     page.get_by_role("radio", name="West").check()
     send_chosen(page, "Send 1 file", "decided.xlsx")
     expect(state(page)).to_have_text("Completed")
+    choose(page, sheets(November=fresh(2), December=fresh(3), OldOnes=fresh(4)), "sheets.xlsx")
+    file = page.locator(".file", has_text="sheets.xlsx")
+    tabs = file.locator(".tab")
+    expect(tabs).to_have_count(4)
+    expect(tabs.filter(has_text="OldOnes")).to_contain_text("hidden")
+    expect(page.get_by_role("radio", name="November")).to_be_checked()
+    expect(file.locator(".checked summary").first).to_contain_text("2 rows")
+    page.get_by_role("radio", name="November").press("ArrowDown")
+    expect(page.get_by_role("radio", name="December")).to_be_focused()
+    expect(file.locator(".checked summary").first).to_contain_text("3 rows")
+    page.get_by_role("radio", name="All sheets with members").check()
+    expect(tabs.nth(3)).to_contain_text("hidden")
+    send_chosen(page, "Send 1 file", "sheets.xlsx")
+    expect(state(page)).to_have_text("Completed")
+    assert outcomes(page) == {"Inserted": 5}
 
 
-def test_a_file_is_sent_without_its_check_where_that_fails_or_is_skipped(
-    open_page: OpenPage,
+def test_a_file_is_sent_without_its_check_where_that_is_skipped_fails_or_is_gone(
+    open_page: OpenPage, site: Site
 ) -> None:
     page = open_page(GAUTENG)
     waiting: list[Route] = []
@@ -223,14 +229,9 @@ def test_a_file_is_sent_without_its_check_where_that_fails_or_is_skipped(
     assert b'{"Ward":null}' in (sending.value.post_data_buffer or b"")
     expect(state(page)).to_have_text("Completed")
     page.unroute("**/bulk-upload/check/*")
-
-
-def test_a_check_that_is_gone_costs_another_transfer_and_nothing_else(
-    open_page: OpenPage, site: Site
-) -> None:
-    page = open_page(GAUTENG)
+    # One that is gone costs another transfer and nothing else.
     choose(page, csv_file(fresh(2)), "next day.csv")
-    expect(page.locator(".checked")).to_be_visible()
+    expect(page.locator(".file", has_text="next day.csv").locator(".checked")).to_be_visible()
     site.execute("DELETE FROM file_checks")
     send_chosen(page, "Send 1 file", "next day.csv")
     expect(state(page)).to_have_text("Completed")
@@ -242,22 +243,3 @@ def test_the_page_offers_every_field_that_a_column_can_be_read_as() -> None:
     found = re.search(r"const BUILT_IN = \[(.*?)\];", script, re.DOTALL)
     assert found is not None
     assert set(re.findall(r'"(\w+)"', found[1])) == set(variants())
-
-
-def test_answers_of_an_api_of_the_version_before_are_shown(open_page: OpenPage, site: Site) -> None:
-    """While a server is upgraded, the page's files may come from another process than answers."""
-
-    def without(name: str, route: Route) -> None:
-        answer = route.fetch()
-        body = answer.json()
-        del body["data"][name]
-        route.fulfill(response=answer, json=body)
-
-    site.uploaded(csv_file(fresh(2)), "counted.csv", GAUTENG)
-    page = open_page(GAUTENG)
-    page.route("**/bulk-upload/check/*", partial(without, "emptied"))
-    page.route("**/bulk-upload/history?*", partial(without, "total_is_exact"))
-    choose(page, csv_file(fresh(2)), "before.csv")
-    expect(page.locator(".checked summary").first).to_contain_text("2 rows")
-    page.goto(f"{site.url}/#/uploads")
-    expect(page.locator(".count")).to_have_text(re.compile(r"^\s*\d+ uploads?$"))

@@ -7,13 +7,12 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from rollbook import languages
 from rollbook.languages import phrase, speaking
 from tests.conftest import PASSWORD
 from tests.files import csv_file, member
-from tests.page.conftest import sign_in
 from tests.page.site import LIMPOPO, OPERATOR, Site
 from tests.page.test_views import HAS_ALL_LOOKS, flaws
 from tests.waiting import until
@@ -24,12 +23,19 @@ if TYPE_CHECKING:
     OpenPage = Callable[..., Page]
 
 OTHERS = [tag for tag in languages.available() if tag != languages.ENGLISH]
-#: Colours don't depend on words: in the gate each language has one scheme, by turns.
+#: In the gate each language has one scheme, by turns.
 EACH_IN_ONE = list(zip(OTHERS, itertools.cycle(["light", "dark"]), strict=False))
 EACH_IN_BOTH = list(itertools.product(OTHERS, ["light", "dark"]))
 LANGUAGE_OF = "SELECT language FROM users WHERE email = %(email)s"
 #: What another language than English may still say in it.
 CODES = re.compile(r"catalogue has no text|\{\w+\}|undefined|NaN")
+CHOOSE_LANGUAGE = "tag => localStorage.setItem('rollbook.language', tag)"
+#: A text of the page for none, one and two.
+PLURAL_FORMS = """async () => {
+  const first = document.querySelector("link[rel=modulepreload]").href;
+  const { t } = await import(first.replace(/[^/]+$/, "words.js"));
+  return [0, 1, 2].map((n) => t("check.rows", { n }));
+}"""
 
 
 @pytest.fixture
@@ -44,12 +50,20 @@ def t(key: str, **values: object) -> str:
     return phrase(f"page.{key}", **values)
 
 
-def sign_in_here(page: Page, email: str) -> None:
-    """Sign in to a page in the spoken language."""
+def sign_in_here(page: Page, email: str, *, wait: bool = True) -> None:
+    """Sign in to a page in the spoken language; without ``wait``, another one may come."""
     page.get_by_label(t("sign_in.email")).fill(email)
     page.get_by_label(t("sign_in.password"), exact=True).fill(PASSWORD)
     page.get_by_role("button", name=t("sign_in.button"), exact=True).click()
-    expect(page.get_by_role("link", name=t("nav.who", email=email))).to_be_visible()
+    if wait:
+        expect(page.get_by_role("link", name=t("nav.who", email=email))).to_be_visible()
+
+
+@pytest.fixture(scope="module")
+def upload(site: Site) -> str:
+    """The job id of an upload with more refused rows than are shown at once."""
+    rows = [member(4100)] + [{**member(4110 + n), "Surname": ""} for n in range(26)]
+    return site.uploaded(csv_file(rows), "refused.csv", dry_run="true", allow_duplicate="true")
 
 
 @pytest.mark.usefixtures("no_choices")
@@ -71,9 +85,11 @@ def test_a_language_chosen_before_the_sign_in_is_kept_with_the_account(
         until(lambda: site.ask(LANGUAGE_OF, email=LIMPOPO) == ["zu"], "it is kept")
         page.reload()
         expect(page.get_by_role("link", name=t("nav.uploads"), exact=True)).to_be_visible()
-    # Another browser, which prefers English.
-    other = open_page(None, apart=True)
-    sign_in(other, LIMPOPO, wait=False)
+    # Another browser, which prefers Afrikaans: the account's choice comes first.
+    other = open_page(None, elsewhere="af-ZA")
+    expect(other.locator("html")).to_have_attribute("lang", "af")
+    with speaking("af"):
+        sign_in_here(other, LIMPOPO, wait=False)
     with speaking("zu"):
         expect(other.get_by_role("link", name=t("nav.who", email=LIMPOPO))).to_be_visible()
         other.goto(f"{site.url}/#/who")
@@ -85,18 +101,21 @@ def test_a_language_chosen_before_the_sign_in_is_kept_with_the_account(
 @pytest.mark.parametrize(("language", "scheme"), EACH_IN_BOTH if HAS_ALL_LOOKS else EACH_IN_ONE)
 @pytest.mark.usefixtures("no_choices")
 def test_views_in_each_language_are_accessible_and_fit(
-    open_page: OpenPage, site: Site, language: str, scheme: str
+    open_page: OpenPage, site: Site, upload: str, language: str, scheme: str
 ) -> None:
-    # More refused rows than are shown at once, for the way through their pages.
-    rows = [member(4100)] + [{**member(4110 + n), "Surname": ""} for n in range(26)]
-    name = f"{language}-{scheme}.csv"
-    job_id = site.uploaded(csv_file(rows), name, dry_run="true", allow_duplicate="true")
-    page = open_page(None, scheme=scheme)
-    page.evaluate("tag => localStorage.setItem('rollbook.language', tag)", language)
-    page.reload()
+    page = open_page(
+        None, scheme=scheme, before=lambda tab: tab.evaluate(CHOOSE_LANGUAGE, language)
+    )
     expect(page.locator("html")).to_have_attribute("lang", language)
-    found = flaws(page, f"sign-in-{language}-{scheme}")
+    found: list[str] = []
+
+    def keep(view: str) -> None:
+        # Colours don't depend on words: tests/page/test_views.py sees them in English.
+        found.extend(flaws(page, f"{view}-{language}-{scheme}", sees_colours=False))
+
+    keep("sign-in")
     with speaking(language):
+        assert page.evaluate(PLURAL_FORMS) == [t("check.rows", n=n) for n in (0, 1, 2)]
         sign_in_here(page, OPERATOR)
         for view, title in (
             ("uploads", "uploads.title"), ("upload", "upload.title"), ("members", "members.title"),
@@ -105,8 +124,8 @@ def test_views_in_each_language_are_accessible_and_fit(
         ):  # fmt: skip
             page.goto(f"{site.url}/#/{view}")
             expect(page.locator("main h1").first).to_have_text(t(title))
-            found += flaws(page, f"{view.replace('/', '-')}-{language}-{scheme}")
-        page.goto(f"{site.url}/#/uploads/{job_id}")
+            keep(view.replace("/", "-"))
+        page.goto(f"{site.url}/#/uploads/{upload}")
         refused = page.locator(".rows tbody")
         expect(refused).to_contain_text(phrase("problem.surname_missing"))
         expect(page.locator("main")).to_contain_text(t("outcomes.rows", n=27))
@@ -115,26 +134,6 @@ def test_views_in_each_language_are_accessible_and_fit(
         expect(page.locator(".timeline")).to_contain_text("SAST")
         expect(page.locator("main")).not_to_contain_text("GMT")
         expect(page.get_by_role("button", name=t("pager.next")).first).to_be_visible()
-        found += flaws(page, f"upload-{language}-{scheme}")
+        keep("upload")
         assert not CODES.search(page.locator("body").inner_text())
     assert found == []
-
-
-@pytest.mark.parametrize("language", OTHERS)
-def test_a_browser_chooses_the_language_and_the_plural_forms(
-    browser: Browser, site: Site, language: str
-) -> None:
-    context = browser.new_context(locale=f"{language}-ZA")
-    page = context.new_page()
-    page.goto(f"{site.url}/")
-    expect(page.locator("html")).to_have_attribute("lang", language)
-    said = page.evaluate(
-        """async () => {
-          const first = document.querySelector("link[rel=modulepreload]").href;
-          const { t } = await import(first.replace(/[^/]+$/, "words.js"));
-          return [0, 1, 2].map((n) => t("check.rows", { n }));
-        }"""
-    )
-    context.close()
-    with speaking(language):
-        assert said == [t("check.rows", n=n) for n in (0, 1, 2)]
