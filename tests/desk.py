@@ -138,6 +138,14 @@ class Desk:
         table = pl.concat(frames, how="diagonal")
         return Taken(_upload(reading.as_json(), rows), rows, table)
 
+    def notes(self, content: bytes, name: str) -> dict[str, str]:
+        """What is said of a file as soon as it is read: the message by the code of each note."""
+        kind = kind_of(name)
+        path = self.folder / f"read.{kind}"
+        path.write_bytes(content)
+        *_, last = read(path, kind, Wanted(file_name=name))
+        return {note.code: note.message for note in last.reading.notes}
+
     def members(self) -> dict[str, dict[str, Any]]:
         """What the last file says of each person, by ID number; of repeats, the first row."""
         return self._members

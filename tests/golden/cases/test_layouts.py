@@ -38,6 +38,11 @@ def send(
     return place.send(one_sheet(rows, merged), "list.xlsx", **columns)
 
 
+def read(desk: Desk, *rows: Sequence[str]) -> dict[str, str]:
+    """The notes on the only sheet of a workbook with these rows, as it is read."""
+    return desk.notes(one_sheet(rows), "list.xlsx")
+
+
 def notes(done: Sent) -> dict[str, str]:
     return {note["code"]: note["message"] for note in done.upload["reading"]["notes"]}
 
@@ -354,8 +359,8 @@ def test_first_name_and_surname_below_the_title_name_are_no_whole_names(desk: De
     ],
 )  # fmt: skip
 def test_a_phone_after_any_other_person_is_noted(who: str, desk: Desk) -> None:
-    done = send(desk, (*HEADERS[:3], who, "Cell"), (ANN, "Ann", "Aa", "Bob", "0822222222"))
-    assert f"'Cell' after '{who}'" in notes(done)["column_of_other"]
+    rows = (*HEADERS[:3], who, "Cell"), (ANN, "Ann", "Aa", "Bob", "0822222222")
+    assert f"'Cell' after '{who}'" in read(desk, *rows)["column_of_other"]
 
 
 @pytest.mark.parametrize(
@@ -373,25 +378,25 @@ def test_an_expiry_date_after_a_document_is_noted(
     headers: tuple[str, ...], owner: str | None, desk: Desk
 ) -> None:
     last = ["2031-05-06" if one in {"Expiry Date", "Valid Until"} else "" for one in headers]
-    done = send(desk, (*HEADERS, *headers), (ANN, "Ann", "Aa", "0821111111", *last))
-    said = notes(done).get("expiry_of_document")
+    found = read(desk, (*HEADERS, *headers), (ANN, "Ann", "Aa", "0821111111", *last))
+    said = found.get("expiry_of_document")
     assert said is None if owner is None else f"follows '{owner}'" in (said or "")
 
 
 def test_an_expiry_date_below_the_title_of_a_document_is_noted(desk: Desk) -> None:
     titles = ("", "ID Document", "", "", "Membership", "")
     headers = ("Firstname", "ID Number", "Expiry Date", "Surname", "Date Joined", "Amount")
-    done = send(desk, titles, headers, ("Ann", ANN, "2031-05-06", "Aa", "2024-01-01", "20"))
-    assert "follows 'ID Document'" in notes(done)["expiry_of_document"]
+    found = read(desk, titles, headers, ("Ann", ANN, "2031-05-06", "Aa", "2024-01-01", "20"))
+    assert "follows 'ID Document'" in found["expiry_of_document"]
     headers = ("Firstname", "ID Number", "Amount", "Surname", "Expiry Date", "Ward")
-    done = send(desk, titles, headers, ("Ann", ANN, "20", "Aa", "2028-01-01", ""))
-    assert "expiry_of_document" not in notes(done)
+    found = read(desk, titles, headers, ("Ann", ANN, "20", "Aa", "2028-01-01", ""))
+    assert "expiry_of_document" not in found
 
 
 @pytest.mark.parametrize("header", ["Standby", "Nearby school", "Agency", "Deurnommer", "By"])
 def test_words_that_only_resemble_another_person_are_none(header: str, desk: Desk) -> None:
-    done = send(desk, (*HEADERS[:3], header, "Cell"), (ANN, "Ann", "Aa", "Bob", "0822222222"))
-    assert "column_of_other" not in notes(done)
+    rows = (*HEADERS[:3], header, "Cell"), (ANN, "Ann", "Aa", "Bob", "0822222222")
+    assert "column_of_other" not in read(desk, *rows)
 
 
 @pytest.mark.parametrize(
@@ -409,8 +414,7 @@ def test_words_that_only_resemble_another_person_are_none(header: str, desk: Des
 def test_a_place_above_the_list_is_noted_where_no_column_has_it(
     above: list[tuple[str, ...]], said: str, desk: Desk
 ) -> None:
-    done = send(desk, *above, HEADERS, PEOPLE[0])
-    assert f"says {said} above" in notes(done)["place_above"]
+    assert f"says {said} above" in read(desk, *above, HEADERS, PEOPLE[0])["place_above"]
 
 
 @pytest.mark.parametrize(
@@ -418,12 +422,11 @@ def test_a_place_above_the_list_is_noted_where_no_column_has_it(
     [("Members who moved forward 12 times",), ("Updated by", "Joe"), ("Ward", "Place", "x")],
 )
 def test_another_line_above_the_list_is_no_place(above: tuple[str, ...], desk: Desk) -> None:
-    assert not notes(send(desk, above, HEADERS, PEOPLE[0]))
+    assert not read(desk, above, HEADERS, PEOPLE[0])
 
 
 def test_a_ward_above_a_list_with_wards_is_not_noted(desk: Desk) -> None:
-    done = send(desk, ("Ward 12",), (*HEADERS, "Ward"), (*PEOPLE[0], "12"))
-    assert not notes(done)
+    assert not read(desk, ("Ward 12",), (*HEADERS, "Ward"), (*PEOPLE[0], "12"))
 
 
 PEOPLE = [

@@ -62,7 +62,7 @@ def test_progress_is_told_twice_a_second_with_rows_and_their_speed(
     kind: str, site: Site, tmp_path: Path
 ) -> None:
     path = tmp_path / f"sample.{kind}"
-    write_sample(path, 1_000)
+    write_sample(path, 500)
     heard: list[tuple[float, Progress]] = []
     done = site.send(
         path.read_bytes(),
@@ -76,11 +76,11 @@ def test_progress_is_told_twice_a_second_with_rows_and_their_speed(
     assert [p.percent for p in told] == sorted(p.percent for p in told)
     assert [p.rows_done for p in told] == sorted(p.rows_done for p in told)
     reading = [p for p in told if p.stage == "normalise"]
-    assert len(reading) >= 10
+    assert len(reading) >= 5
     # The sample has no blank row, so what the file says is what it has.
     assert {p.rows_total for p in reading} == {sum(done.outcomes.values())}
     assert all(p.rows_per_second for p in told if p.rows_done)
-    assert 0 < told[-1].rows_done <= 1_000
+    assert 0 < told[-1].rows_done <= 500
 
 
 def test_a_merge_that_came_in_between_is_in_the_report(
