@@ -92,6 +92,8 @@ def uploads(site: Site) -> Iterator[dict[str, str]]:
     site.wait_for("completed", found["waiting"])
 
 
+#: The rows of a table have one markup: in the gate axe looks at the first ones.
+MORE_ROWS = "tbody tr:nth-child(n+9)"
 UNDIMMED = """() => {
   const sheet = new CSSStyleSheet();
   sheet.replaceSync(".stale { opacity: 1 }");
@@ -125,7 +127,10 @@ def flaws(page: Page, name: str, *, sees_colours: bool = True) -> list[str]:
     # The script has half a megabyte: once for each document.
     if page.evaluate("typeof axe") == "undefined":
         page.evaluate(AXE.axe_script)
-    found = page.evaluate("(options) => axe.run(options)", options)["violations"]
+    left_out = [] if HAS_ALL_LOOKS else [[MORE_ROWS]]
+    found = page.evaluate(
+        "([exclude, options]) => axe.run({ exclude }, options)", [left_out, options]
+    )["violations"]
     return wider + [
         f"{name}: {violation['id']}: {[_described(node) for node in violation['nodes']]}"
         for violation in found
@@ -151,8 +156,8 @@ def test_every_view_of_uploads_is_accessible_and_fits(
     page = open_page(None, scheme=scheme, size=SIZES[size])
     found: list[str] = []
 
-    def keep(view: str) -> None:
-        found.extend(flaws(page, f"{view}-{size}-{scheme}"))
+    def keep(view: str, *, sees_colours: bool = True) -> None:
+        found.extend(flaws(page, f"{view}-{size}-{scheme}", sees_colours=sees_colours))
 
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     keep("sign-in")
@@ -165,7 +170,8 @@ def test_every_view_of_uploads_is_accessible_and_fits(
         expect(page.locator(".timeline")).to_be_visible()
         if name == "completed":
             expect(page.locator(".rows tbody tr").first).to_be_visible()
-        keep(f"upload-{name.replace(' ', '-')}")
+        # The one with a long name has the colours of another that is processed.
+        keep(f"upload-{name.replace(' ', '-')}", sees_colours=name != "long")
         if name == "completed":
             page.get_by_role("button", name="Preview the undo").click()
             expect(page.get_by_text("1 member would be kept")).to_be_visible()
