@@ -8,12 +8,15 @@ from __future__ import annotations
 import atexit
 import shutil
 import subprocess
-import tempfile
 from functools import cache
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rollbook.backends import schema
 from rollbook.engines import Engines
+from tests import in_memory
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def put(data_dir: Path) -> None:
@@ -26,7 +29,7 @@ def put(data_dir: Path) -> None:
 
 @cache
 def _template() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="rb-"))
+    folder = in_memory.made()
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     with Engines(folder, valkey=False, fast_unsafe=True) as addresses:
         assert addresses.database_url is not None

@@ -22,7 +22,7 @@ from rollbook.config import Settings
 from rollbook.engines import Addresses, Engines
 from rollbook.model import Role, Scope, User
 from rollbook.service.system import open_system
-from tests import hashes, order, skips, timeouts, waiting, warm_child
+from tests import hashes, in_memory, order, skips, timeouts, waiting, warm_child
 from tests.databases import Databases, administer, named
 
 if TYPE_CHECKING:
@@ -64,9 +64,9 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 @pytest.fixture(scope="session")
-def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addresses]:
+def engines() -> Iterator[Addresses]:
     """The engines of this session; `fast_unsafe` is for data that nobody will miss."""
-    with Engines(tmp_path_factory.mktemp("engines"), fast_unsafe=True) as addresses:
+    with in_memory.folder() as folder, Engines(folder, fast_unsafe=True) as addresses:
         yield addresses
 
 

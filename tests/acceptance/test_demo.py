@@ -38,7 +38,7 @@ def test_the_demo_ends_with_one_json_object_whose_outcomes_add_up_and_touches_no
         os.utime(file, (0, 0))
     (tmp_path / ".env").write_text(f"ROLLBOOK_WATCH_DIR={watched}\n")
     done = subprocess.run(
-        rollbook("demo", "--rows", "3000", "--json", "--folder", str(tmp_path / "out")),
+        rollbook("demo", "--rows", "600", "--json", "--folder", str(tmp_path / "out")),
         cwd=tmp_path,
         env=environment(
             tmp_path / "data",
@@ -55,7 +55,7 @@ def test_the_demo_ends_with_one_json_object_whose_outcomes_add_up_and_touches_no
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
-    assert result["rows"] == sum(result["outcomes"].values()) == 3000
+    assert result["rows"] == sum(result["outcomes"].values()) == 600
     assert {"read", "validate", "merge", "report", "total"} <= set(result["seconds"])
     assert len(fastexcel.read_excel(result["report"]).sheet_names) == 8
     assert [file for file in files if not file.exists()] == []

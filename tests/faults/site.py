@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -35,7 +36,7 @@ from rollbook.errors import ServiceUnavailableError
 from rollbook.service.system import open_system
 from rollbook.uploads import receive, reconciler
 from rollbook.uploads.options import Options
-from tests import cluster, waiting, warm_process
+from tests import cluster, in_memory, waiting, warm_process
 from tests.files import csv_file, members
 from tests.waiting import join, kill
 
@@ -118,8 +119,9 @@ class Site:
         self.span_s = span_s
         self._pace = pace
         self.random = random.Random(seed)
-        self.postgres = Engines(folder / "pg", valkey=False)
-        self.valkey = Engines(folder / "valkey", postgres=False)
+        self._engines = in_memory.made()
+        self.postgres = Engines(self._engines / "pg", valkey=False)
+        self.valkey = Engines(self._engines / "valkey", postgres=False)
         self._processes: list[subprocess.Popen[bytes]] = []
         self._log = (folder / "log").open("ab")
         self._rows = 0
@@ -152,6 +154,7 @@ class Site:
         """Stop all processes that still run."""
         with ExitStack() as stack:
             stack.callback(self._log.close)
+            stack.callback(shutil.rmtree, self._engines)
             stack.callback(self.valkey.stop)
             stack.callback(self.postgres.stop)
             stack.callback(self.progress.stop)

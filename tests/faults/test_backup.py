@@ -61,8 +61,7 @@ def test_with_postgresql_restored_alone_the_queue_is_whole_again(site: Site) -> 
     site.kill(worker)
     for engine in (site.postgres, site.valkey):
         engine.stop()
-    for folder in ("pg", "valkey"):
-        shutil.rmtree(site.folder / folder)
+        shutil.rmtree(engine.data_dir)
     shutil.rmtree(site.settings.data_dir / "store")
 
     site.postgres.start()

@@ -124,11 +124,13 @@ class Engine:
             OSError: the folder can't be used.
         """
         self._claim()
-        if self.log.exists():
-            self.log.replace(self.log.with_suffix(".log.1"))
-        watch = "prctl" if watch_fd is None else f"{watch_fd}:{self.lock.name}"
-        self._process = self.spawn(self.prepare(), watch=watch, watch_fd=watch_fd)
-        self._release()
+        try:
+            if self.log.exists():
+                self.log.replace(self.log.with_suffix(".log.1"))
+            watch = "prctl" if watch_fd is None else f"{watch_fd}:{self.lock.name}"
+            self._process = self.spawn(self.prepare(), watch=watch, watch_fd=watch_fd)
+        finally:  # or the next try would take this process for an engine that holds it
+            self._release()
 
     def spawn(
         self, program: Sequence[str | Path], *, watch: str = "none", watch_fd: int | None = None

@@ -26,6 +26,7 @@ import rollbook
 from rollbook.engines import Addresses, Engines, find_running, process
 from rollbook.engines.watchdog import is_held
 from rollbook.errors import DataFolderInUseError, EngineError
+from tests import in_memory
 from tests.waiting import PATIENCE_S, join, kill, printed
 
 if TYPE_CHECKING:
@@ -129,16 +130,15 @@ def interpreter(uid: int | None) -> str:
 @pytest.fixture
 def base(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with a short path that every user may enter; nothing may run in it at the end."""
-    with tempfile.TemporaryDirectory(prefix="rb-", dir="/tmp") as name:
-        base = Path(name)
+    with in_memory.folder() as base:
         base.chmod(0o755)
-        monkeypatch.setattr(tempfile, "tempdir", name)
+        monkeypatch.setattr(tempfile, "tempdir", str(base))
         monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
         yield base
         # The engines' locks are free only when the last process of each is gone.
         locks = [lock for key in LOCKS for lock in base.rglob(key)]
         until(lambda: not any(map(is_held, locks)))
-        until(lambda: not processes_with(name))
+        until(lambda: not processes_with(str(base)))
 
 
 @pytest.fixture
@@ -149,10 +149,10 @@ def folder(base: Path) -> Path:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Path]:
     """A cluster to copy, which is quicker than initdb."""
-    with tempfile.TemporaryDirectory(prefix="rb-", dir="/tmp") as name:
-        with Engines(Path(name), valkey=False, fast_unsafe=True):
+    with in_memory.folder() as folder:
+        with Engines(folder, valkey=False, fast_unsafe=True):
             pass
-        yield Path(name, "postgres")
+        yield folder / "postgres"
 
 
 @pytest.fixture
@@ -463,6 +463,17 @@ def test_the_first_engine_is_stopped_when_the_second_fails(used: Path) -> None:
     assert "appendonlydir" in str(failed.value).splitlines()[-1]
     assert engines.pids == {}
     assert not any(is_held(used / lock) for lock in LOCKS)
+
+
+def test_an_engine_that_cannot_be_started_again_says_why_each_time(used: Path) -> None:
+    engines = Engines(used, valkey=False, fast_unsafe=True)
+    with engines:
+        psutil.Process(engines.pids["postgres"]).kill()
+        until(lambda: engines.ended() == ["postgres"])
+        (used / "postgres" / "PG_VERSION").write_text("9.1\n")
+        for _ in range(2):
+            with pytest.raises(EngineError, match=r"is of PostgreSQL 9\.1"):
+                engines.start_again("postgres")
 
 
 def test_a_broken_postgresql_is_explained_by_its_log(used: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from rollbook.engines import Engines, move, postgres
 from rollbook.engines.owner import own_folder
 from rollbook.engines.sockets import socket_folder
 from rollbook.errors import DataFolderInUseError, EngineError
+from tests import in_memory
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ CREATE FUNCTION twice(n int) RETURNS int LANGUAGE sql IMMUTABLE RETURN 2 * n;
 @pytest.fixture(scope="module")
 def old_cluster() -> Iterator[Path]:
     """A filled cluster of the old version, to copy."""
-    with tempfile.TemporaryDirectory(prefix="rb-", dir="/tmp") as name:
-        folder = Path(name)
+    with in_memory.folder() as folder:
         programs = postgres.old_programs(OLD)
         engine = postgres.Postgres(
             folder,
@@ -70,8 +69,8 @@ def old_cluster() -> Iterator[Path]:
 @pytest.fixture
 def folder(old_cluster: Path) -> Iterator[Path]:
     """A data folder with a copy of the old cluster."""
-    with tempfile.TemporaryDirectory(prefix="rb-", dir="/tmp") as name:
-        data = Path(name) / "data"
+    with in_memory.folder() as base:
+        data = base / "data"
         data.mkdir(mode=0o700)
         copy(old_cluster, data / "postgres")
         yield data
@@ -80,8 +79,8 @@ def folder(old_cluster: Path) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def verified(old_cluster: Path) -> Iterator[Path]:
     """A data folder in which a move has made its copy, and was cut off before the next step."""
-    with tempfile.TemporaryDirectory(prefix="rb-", dir="/tmp") as name:
-        data = Path(name) / "data"
+    with in_memory.folder() as base:
+        data = base / "data"
         data.mkdir(mode=0o700)
         copy(old_cluster, data / "postgres")
         with pytest.MonkeyPatch.context() as patch:
@@ -93,9 +92,9 @@ def verified(old_cluster: Path) -> Iterator[Path]:
 @pytest.fixture
 def copied(verified: Path) -> Iterator[Path]:
     """A data folder of one's own in that state."""
-    with tempfile.TemporaryDirectory(prefix="rb-", dir="/tmp") as name:
-        copy(verified, Path(name) / "data")
-        yield Path(name) / "data"
+    with in_memory.folder() as base:
+        copy(verified, base / "data")
+        yield base / "data"
 
 
 def copy(source: Path, target: Path) -> None:
