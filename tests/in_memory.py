@@ -11,6 +11,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+import time
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 SHARED = Path("/dev/shm")
 #: Bytes that must be free, for the engines of some processes at a time.
 LEAST_FREE = 4 << 30
+#: Seconds for which the folders of a run that was killed are left.
+KEPT_S = 6 * 3600
 
 
 @contextlib.contextmanager
@@ -48,11 +51,21 @@ def place() -> Path | None:
     # Engines may run from a copy of their programs beside their data.
     if found.f_flag & os.ST_NOEXEC or free < LEAST_FREE or not os.access(SHARED, os.W_OK):
         return None
-    for left in SHARED.glob(_prefix("*") + "*"):  # by runs that were killed
-        process = left.name.split("-")[1]
-        if process.isdigit() and not psutil.pid_exists(int(process)):
-            shutil.rmtree(left, ignore_errors=True)
+    _remove_left()
     return SHARED
+
+
+def _remove_left() -> None:
+    """Remove what runs have left that were killed.
+
+    Not what is fresh: a run in another container may have the same folder, and other processes.
+    """
+    for left in SHARED.glob(_prefix("*") + "*"):
+        process = left.name.split("-")[1]
+        is_gone = process.isdigit() and not psutil.pid_exists(int(process))
+        with contextlib.suppress(FileNotFoundError):  # another process removes it, too
+            if is_gone and left.stat().st_mtime < time.time() - KEPT_S:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _prefix(process: int | str) -> str:

@@ -359,7 +359,7 @@ async def test_a_child_over_its_memory_dies_alone_and_the_upload_says_so(
     user = await make_user()
     small = system_with(system, child_memory_mb=220)
     async with working(small):
-        upload = await ended(small, user, await sent(small, user, csv_file(150_000)))
+        upload = await ended(small, user, await sent(small, user, csv_file(40_000)))
         assert (upload["status"], upload["error_code"]) == ("failed", "out_of_memory")
         assert "plit it into smaller files" in upload["error"]
         after = await ended(small, user, await sent(small, user, csv_file(1)))
