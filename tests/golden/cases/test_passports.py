@@ -129,7 +129,7 @@ def test_without_the_setting_the_row_is_refused_and_says_whom_to_ask(
 
 
 def test_a_dry_run_foresees_it_and_batches_change_nothing(site: Site) -> None:
-    rows = [f",P{n:06},ZW,N{n},S{n},," for n in range(70)]
+    rows = [f",P{n:06},ZW,N{n},S{n},," for n in range(40)]
     assert set(send(site, *rows, dry_run=True).by_row.values()) == {"inserted"}
     assert site.members() == {}
     assert set(send(site, *rows, batch_rows=30).by_row.values()) == {"inserted"}
