@@ -12,7 +12,7 @@ from rollbook.model import EVERYWHERE, Scope
 from rollbook.pipeline import problems
 from rollbook.pipeline.normalise import normalise
 from rollbook.pipeline.problem_table import PROBLEMS
-from rollbook.pipeline.read import read
+from rollbook.pipeline.read import ROW_NUMBER, read
 from rollbook.pipeline.validate import RULES, Validated, rules, validate
 from tests.files import id_number, member
 from tests.unit.pipeline.sheets import sheet_of
@@ -29,9 +29,8 @@ def codes(done: Validated, severity: str = "error") -> set[str]:
     return set(done.problems.filter(pl.col("severity") == severity)["code"])
 
 
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
+def test_every_error_of_a_row_is_found_at_once() -> None:
+    cases: list[tuple[dict[str, str], set[str]]] = [
         ({"ID Number": ""}, {"id_missing"}),
         ({"ID Number": "80010150O9087"}, {"id_characters"}),
         ({"ID Number": "80010150090"}, {"id_length"}),
@@ -42,12 +41,14 @@ def codes(done: Validated, severity: str = "error") -> set[str]:
         ({"Surname": "", "Firstname": ""}, {"firstname_missing", "surname_missing"}),
         ({"ID Number": "x", "Surname": ""}, {"id_characters", "id_length", "surname_missing"}),
         ({}, set()),
-    ],
-)
-def test_every_error_of_a_row_is_found_at_once(changes: dict[str, str], expected: set[str]) -> None:
-    done = validated(member(1, **changes))
-    assert codes(done) == expected
-    assert done.rows["verdict"].to_list() == ["invalid" if expected else "valid"]
+    ]
+    done = validated(*(member(1, **changes) for changes, _ in cases))
+    found = done.problems.filter(severity="error").select(ROW_NUMBER, "code").rows()
+    for row, (changes, expected) in enumerate(cases, start=2):
+        assert {code for number, code in found if number == row} == expected, changes
+    assert done.rows["verdict"].to_list() == [
+        "invalid" if expected else "valid" for _, expected in cases
+    ]
 
 
 def test_a_problem_names_row_column_value_and_code() -> None:
@@ -55,9 +56,8 @@ def test_a_problem_names_row_column_value_and_code() -> None:
     assert done.problems.rows() == [(3, "ID Number", "123", "id_length", "error", None)]
 
 
-@pytest.mark.parametrize(
-    ("changes", "elsewhere"),
-    [
+def test_a_row_belongs_to_the_office_only_if_its_place_says_so_or_nothing() -> None:
+    cases: list[tuple[dict[str, str], bool]] = [
         ({}, False),
         ({"Province": ""}, False),
         ({"Province": "Limpopo"}, True),
@@ -66,16 +66,13 @@ def test_a_problem_names_row_column_value_and_code() -> None:
         ({"Municipality": "JOHANNESBURG"}, False),
         ({"Municipality": ""}, False),
         ({"Municipality": "Tshwane"}, True),
-    ],
-)
-def test_a_row_belongs_to_the_office_only_if_its_place_says_so_or_nothing(
-    changes: dict[str, str], elsewhere: bool
-) -> None:
-    row = validated(member(1, **changes), scope=Scope("GP", "City of Johannesburg")).rows
-    assert row["verdict"].to_list() == ["out_of_scope" if elsewhere else "valid"]
-    if not elsewhere:
-        assert row.select("province", "municipality").rows()[0][0] == "GP"
-        assert row["municipality"][0] == "City of Johannesburg"
+    ]
+    office = Scope("GP", "City of Johannesburg")
+    rows = validated(*(member(1, **changes) for changes, _ in cases), scope=office).rows
+    found = rows.select("verdict", "province", "municipality").rows()
+    for (changes, elsewhere), (verdict, *place) in zip(cases, found, strict=True):
+        assert verdict == ("out_of_scope" if elsewhere else "valid"), changes
+        assert elsewhere or place == ["GP", "City of Johannesburg"], changes
 
 
 def test_the_id_number_decides_over_the_columns() -> None:
