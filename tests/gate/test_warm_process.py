@@ -15,7 +15,6 @@ import pytest
 from rollbook import __version__
 from rollbook.config import environment_for
 from tests import warm_process
-from tests.ports import free_port
 from tests.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
@@ -37,13 +36,11 @@ def said(process: subprocess.Popen[str], typed: str | None = None) -> tuple[int,
 @pytest.mark.parametrize(
     ("arguments", "typed"),
     [
-        (["--version"], None),
         (["history"], None),
-        (["nonsense"], None),
         (["worker", "--help"], None),
         (["users", "add", "a@example.org", "--role", "super_admin", "--ask-password"], "short\n"),
     ],
-    ids=["version", "no installation", "no command", "help", "a refused password"],
+    ids=["no installation", "help", "a refused password"],
 )
 def test_a_command_says_and_returns_what_it_does_cold(
     tmp_path: Path, arguments: list[str], typed: str | None
@@ -85,22 +82,17 @@ def test_the_environment_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_it_is_a_child_of_this_process_that_signals_end(
-    tmp_path: Path, number: signal.Signals
+    settings: Settings, tmp_path: Path, number: signal.Signals
 ) -> None:
     log = (tmp_path / "log").open("wb")
-    environment = {
-        "PATH": os.environ["PATH"], "ROLLBOOK_DATA_DIR": str(tmp_path / "data"),
-        "DATABASE_URL": "postgresql://127.0.0.1:1/none", "REDIS_URL": "redis://127.0.0.1:1",
-        "ROLLBOOK_PORT": str(free_port()), "ROLLBOOK_SECRET_KEY": "x" * 32,
-    }  # fmt: skip
+    options: dict[str, Any] = {"cwd": tmp_path, "stdout": log, "stderr": log}
     with (
         log,
-        warm_process.start(
-            "worker", env=environment, cwd=tmp_path, stdout=log, stderr=log
-        ) as process,
+        warm_process.start("worker", env=environment_for(settings), **options) as process,
     ):
         try:
-            until(lambda: (tmp_path / "log").stat().st_size, "the worker logs")
+            said = tmp_path / "log"
+            until(lambda: "worker takes jobs" in said.read_text(), "the worker is ready")
             assert psutil.Process(process.pid).ppid() == os.getpid()
             process.send_signal(number)
             code = process.wait(PATIENCE_S)

@@ -2,7 +2,7 @@
 
 All its checks are on: no 5xx, no status and no media type that the document doesn't name, answers
 of the shape that it promises, what doesn't fit refused and what fits taken, every other method
-refused. ``make fuzz-api`` makes more requests (ROLLBOOK_API_EXAMPLES for each operation).
+refused. ``make fuzz-api`` makes more requests (200 with drawn values for each operation).
 """
 
 from __future__ import annotations
