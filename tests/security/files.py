@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
+import zlib
 from typing import TYPE_CHECKING
 
 from tests.files import workbook
@@ -78,26 +79,45 @@ def bomb(inflated: int = 500 << 20) -> bytes:
             if info.filename != "xl/worksheets/sheet1.xml":
                 out.writestr(info.filename, source.read(info))
         start, _, end = source.read("xl/worksheets/sheet1.xml").partition(b"</sheetData>")
-        space = b" " * (1 << 20)
-        with out.open("xl/worksheets/sheet1.xml", "w", force_zip64=True) as sheet:
-            sheet.write(start)
-            for _ in range(inflated // len(space)):
-                sheet.write(space)
-            sheet.write(b"</sheetData>" + end)
-    return target.getvalue()
+        # White space is packed once, and repeated as it is packed: to pack it all takes 2 s.
+        space, times = b" " * (1 << 20), inflated >> 20
+        packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+        head = packer.compress(start) + packer.flush(zlib.Z_FULL_FLUSH)
+        repeated = packer.compress(space) + packer.flush(zlib.Z_FULL_FLUSH)
+        packed = head + repeated * times + packer.compress(b"</sheetData>" + end) + packer.flush()
+        crc = zlib.crc32(start)
+        for _ in range(times):
+            crc = zlib.crc32(space, crc)
+        crc = zlib.crc32(b"</sheetData>" + end, crc)
+        size = len(start) + len(space) * times + len(b"</sheetData>" + end)
+        out.writestr("xl/worksheets/sheet1.xml", packed, zipfile.ZIP_STORED)
+    fields = {8: struct.pack("<H", zipfile.ZIP_DEFLATED), 14: struct.pack("<I", crc)}
+    return _with_header(
+        target.getvalue(), "xl/worksheets/sheet1.xml", {**fields, 22: struct.pack("<I", size)}
+    )
 
 
 def with_lie(content: bytes, name: str, size: int) -> bytes:
     """The same archive, whose directory and local header say another inflated size of a part."""
+    return _with_header(content, name, {22: struct.pack("<I", size)})
+
+
+def _with_header(content: bytes, name: str, fields: Mapping[int, bytes]) -> bytes:
+    """The same archive with other bytes in a part's local header, at these places.
+
+    The entry in the directory has them two bytes later.
+    """
     changed = bytearray(content)
     with zipfile.ZipFile(io.BytesIO(content)) as source:
         info = source.getinfo(name)
         at = source.start_dir
-    struct.pack_into("<I", changed, info.header_offset + 22, size)
+    for place, value in fields.items():
+        struct.pack_into(f"{len(value)}s", changed, info.header_offset + place, value)
     while changed[at : at + 4] == b"PK\1\2":
         lengths = struct.unpack_from("<3H", changed, at + 28)
         if changed[at + 46 : at + 46 + lengths[0]] == name.encode():
-            struct.pack_into("<I", changed, at + 24, size)
+            for place, value in fields.items():
+                struct.pack_into(f"{len(value)}s", changed, at + 2 + place, value)
         at += 46 + sum(lengths)
     return bytes(changed)
 
