@@ -22,7 +22,16 @@ from rollbook.config import Settings
 from rollbook.engines import Addresses, Engines
 from rollbook.model import Role, Scope, User
 from rollbook.service.system import open_system
-from tests import hashes, in_memory, order, skips, timeouts, waiting, warm_child
+from tests import (
+    hashes,
+    in_memory,
+    kept_connections,
+    order,
+    skips,
+    timeouts,
+    waiting,
+    warm_child,
+)
 from tests.databases import Databases, administer, named
 
 if TYPE_CHECKING:
@@ -93,6 +102,14 @@ def one_tls_context() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("httpx._transports.default.create_ssl_context", context)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_connections() -> Iterator[None]:
+    """What the product closes is used for what it opens next (tests/kept_connections.py)."""
+    with pytest.MonkeyPatch.context() as patch:
+        kept_connections.use(patch)
         yield
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import sql
 
-from tests import waiting
+from tests import kept_connections, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +60,8 @@ SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE tgenabled = 'A' AND
 """
 _OTHERS = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+WHERE datname = current_database() AND backend_type = 'client backend'
+    AND pid <> pg_backend_pid() AND pid <> ALL(%s)
 """
 
 _numbers = itertools.count()
@@ -114,16 +115,19 @@ class Databases:
                 self._free.append(name)
             else:
                 self._connections.pop(name).close()
+                kept_connections.forget(named(self._engines, name))
                 administer(self._engines, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
     def close(self) -> None:
         """Close the connections; the databases go with their server."""
-        for connection in self._connections.values():
+        for name, connection in self._connections.items():
             connection.close()
+            kept_connections.forget(named(self._engines, name))
 
     def _made(self) -> str:
         name = f"test_{next(_numbers)}"
         administer(self._engines, f"CREATE DATABASE {name} TEMPLATE {self._template}")
+        kept_connections.keep(named(self._engines, name))
         self._connect(name)
         self._schemas[name] = _value(self._connections[name], _SCHEMA)
         return name
@@ -144,7 +148,7 @@ class Databases:
             return False  # a test has dropped or closed it
 
     def _emptied_by(self, connection: psycopg.Connection[Any], name: str) -> bool:
-        self._end_others(connection)
+        self._end_others(connection, kept_connections.processes(named(self._engines, name)))
         has_grown = _value(connection, _SIZE) > self._size + MOST_GROWTH
         if has_grown or _value(connection, _SCHEMA) != self._schemas[name]:
             return False
@@ -152,10 +156,10 @@ class Databases:
         return True
 
     @staticmethod
-    def _end_others(connection: psycopg.Connection[Any]) -> None:
+    def _end_others(connection: psycopg.Connection[Any], kept: list[int]) -> None:
         """End what a test has left running here, as it would end if the database went."""
         deadline = time.monotonic() + waiting.PATIENCE_S
-        while connection.execute(_OTHERS.encode()).fetchall():
+        while connection.execute(_OTHERS.encode(), (kept,)).fetchall():
             assert time.monotonic() < deadline, "a connection doesn't end"
             time.sleep(0.005)
 

@@ -1,0 +1,126 @@
+"""Connections to the tests' databases that the product closes, kept for the next one that it opens.
+
+A new connection costs PostgreSQL 20 ms of a processor: a process starts, and reads the catalogues
+for each table that a statement names. Here a connection that is closed is rolled back and gets
+``DISCARD ALL``, by which PostgreSQL gives it the state of a new one: no settings, locks, prepared
+statements, temporary tables or channels are left. The next one to the same address gets the same
+process, if that is still there.
+
+Only the product's own connections in the tests' process are kept. What a test opens by psycopg is
+new, as is what the doctor opens, which looks at the settings that new connections get.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import generators, pq
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import ExecStatus
+
+from rollbook.backends import database
+from rollbook.backends.watched import WatchedConnection
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    import pytest
+    from psycopg.pq.abc import PGconn
+
+#: As many as one test has at a time; more are closed.
+MOST = 8
+OK = pq.ConnStatus.OK
+IDLE, INTRANS = pq.TransactionStatus.IDLE, pq.TransactionStatus.INTRANS
+INERROR = pq.TransactionStatus.INERROR
+
+#: The connections that nobody uses, by host and name of their database and by their whole address.
+_idle: dict[tuple[str, str], dict[str, list[PGconn]]] = {}
+
+
+def use(patch: pytest.MonkeyPatch) -> None:
+    """Keep the connections of the product's classes."""
+    patch.setattr(database._Bounded, "close", _close_async)
+    patch.setattr(WatchedConnection, "close", _close)
+    for kind in (database._Bounded, WatchedConnection):
+        patch.setattr(kind, "_connect_gen", classmethod(_connected))
+
+
+def keep(address: str) -> None:
+    """Keep connections to the database of this address from now on."""
+    _idle[_place(address)] = {}
+
+
+def forget(address: str) -> None:
+    """Close the connections to this database, and keep none from now on."""
+    for kept in _idle.pop(_place(address), {}).values():
+        for pgconn in kept:
+            pgconn.finish()
+
+
+def processes(address: str) -> list[int]:
+    """PostgreSQL's processes for the connections to this database that nobody uses."""
+    kept = _idle[_place(address)].values()
+    return [pgconn.backend_pid for each in kept for pgconn in each if pgconn.status == OK]
+
+
+def _place(address: str) -> tuple[str, str]:
+    parts = conninfo_to_dict(address)
+    return str(parts.get("host")), str(parts.get("dbname"))
+
+
+def _connected(kind: Any, conninfo: str = "") -> Generator[Any, Any, Any]:
+    """In place of ``_connect_gen`` of psycopg's connections."""
+    kept = _idle.get(_place(conninfo), {}).get(conninfo, [])
+    pgconn = None
+    while kept and pgconn is None:
+        pgconn = kept.pop()
+        if not _does(pgconn, b"SELECT"):  # PostgreSQL has ended it, or was asked to
+            pgconn.finish()
+            pgconn = None
+    connection = kind(pgconn or (yield from generators.connect(conninfo)))
+    connection.kept_as = conninfo
+    return connection
+
+
+async def _close_async(connection: Any) -> None:
+    _put_aside(connection)
+    await psycopg.AsyncConnection.close(connection)
+
+
+def _close(connection: Any) -> None:
+    _put_aside(connection)
+    _close_watched(connection)
+
+
+_close_watched = WatchedConnection.close
+
+
+def _put_aside(connection: Any) -> None:
+    """Keep what is at rest, and leave the connection itself closed."""
+    pgconn, conninfo = connection.pgconn, connection.kept_as
+    places = _idle.get(_place(conninfo))
+    if places is None or len(kept := places.setdefault(conninfo, [])) >= MOST:
+        return
+    status = pgconn.transaction_status
+    if status in {INTRANS, INERROR} and not _does(pgconn, b"ROLLBACK"):
+        return
+    if status in {IDLE, INTRANS, INERROR} and _does(pgconn, b"DISCARD ALL"):
+        connection._closed = True
+        connection.pgconn = _finished()
+        kept.append(pgconn)
+
+
+def _does(pgconn: PGconn, statement: bytes) -> bool:
+    """Whether PostgreSQL carries out a statement."""
+    done = pgconn.exec_(statement).status
+    return done in {ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK}
+
+
+@cache
+def _finished() -> PGconn:
+    """What a closed connection has."""
+    made = pq.PGconn.connect_start(b"host=/")
+    made.finish()
+    return made
