@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -22,6 +23,7 @@ from rollbook.uploads import reconciler, retention
 from tests.conftest import PASSWORD
 from tests.files import csv_file, id_number, member, members
 from tests.integration.worker.test_worker import ended, sent, working
+from tests.refusals import refusal
 from tests.waiting import job_event
 
 if TYPE_CHECKING:
@@ -88,12 +90,16 @@ async def test_a_sign_in_and_a_failed_one_each_leave_who_and_from_where(
     assert (unknown["user_id"], unknown["email"]) == (None, "nobody@example.org")
 
 
-@pytest.mark.parametrize("typed", ["my secret password", "8001015009087", "8001015009087@x.org"])
 async def test_what_was_typed_as_an_address_and_is_none_stands_nowhere(
-    api: httpx.AsyncClient, settings: Settings, typed: str
+    api: httpx.AsyncClient, settings: Settings
 ) -> None:
-    await api.post("/api/v1/auth/login", json={"email": typed, "password": PASSWORD})
-    assert [entry["email"] for entry in entries(settings)] == [None]
+    for typed in (
+        "my secret password",
+        "8001015009087",
+        "8001015009087@x.org",
+    ):
+        await api.post("/api/v1/auth/login", json={"email": typed, "password": PASSWORD})
+        assert {entry["email"] for entry in entries(settings)} == {None}, typed
 
 
 async def test_every_act_on_an_upload_leaves_its_entry_and_nothing_of_a_member(
@@ -255,16 +261,22 @@ async def test_commands_that_change_accounts_say_of_which_account_and_where(
     assert all(entry["agent"].startswith("command line") for entry in found)
 
 
-@pytest.mark.parametrize("email", ["a@b.org\r\nBcc: c@d.org", "a b@c.org", "a@b.org\0", "@", ""])
 async def test_what_is_no_address_gets_no_account_and_leaves_no_entry(
-    system: System, settings: Settings, email: str
+    system: System, settings: Settings
 ) -> None:
-    with pytest.raises(InvalidRequestError):
-        await users.add(
+    for email in (
+        "a@b.org\r\nBcc: c@d.org",
+        "a b@c.org",
+        "a@b.org\0",
+        "@",
+        "",
+    ):
+        adding = users.add(
             system.pool, email=email, password=PASSWORD, role=Role.SUPER_ADMIN, scope=Scope()
         )
-    with connect(settings.database_address) as connection:
-        assert connection.execute("SELECT * FROM audit_entries").fetchall() == []
+        assert isinstance(await refusal(adding), InvalidRequestError), email
+        with connect(settings.database_address) as connection:
+            assert connection.execute("SELECT * FROM audit_entries").fetchall() == [], email
 
 
 async def test_operators_read_the_trail_by_job_and_act_and_others_may_not(
@@ -312,20 +324,8 @@ async def test_a_person_reads_their_own_entries_and_nobody_elses(
     assert {entry["email"] for entry in theirs["items"]} == {colleague.email}
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "UPDATE audit_entries SET email = 'somebody@example.org'",
-        "UPDATE audit_entries SET kept_until = 'epoch'",
-        "DELETE FROM audit_entries",
-        "TRUNCATE audit_entries",
-        "TRUNCATE users, audit_entries CASCADE",
-        "SET session_replication_role = replica; DELETE FROM audit_entries",
-        "UPDATE audit_retention SET days = 30; DELETE FROM audit_entries",
-    ],
-)
 async def test_no_statement_of_the_databases_role_changes_or_removes_an_entry(
-    make_user: MakeUser, settings: Settings, statement: str
+    make_user: MakeUser, settings: Settings
 ) -> None:
     await make_user()
 
@@ -335,12 +335,22 @@ async def test_no_statement_of_the_databases_role_changes_or_removes_an_entry(
 
     before = all_entries()
     assert len(before) == 1
-    with (
-        connect(settings.database_address) as connection,
-        pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"),
+    for statement in (
+        "UPDATE audit_entries SET email = 'somebody@example.org'",
+        "UPDATE audit_entries SET kept_until = 'epoch'",
+        "DELETE FROM audit_entries",
+        "TRUNCATE audit_entries",
+        "TRUNCATE users, audit_entries CASCADE",
+        "SET session_replication_role = replica; DELETE FROM audit_entries",
+        "UPDATE audit_retention SET days = 30; DELETE FROM audit_entries",
     ):
-        connection.execute(statement.encode())
-    assert all_entries() == before
+        with connect(settings.database_address) as connection:
+            asked = asyncio.to_thread(connection.execute, statement.encode())
+            refused = await refusal(asked)
+            connection.rollback()
+        assert isinstance(refused, psycopg.errors.InsufficientPrivilege), statement
+        assert "append-only" in str(refused), statement
+        assert all_entries() == before, statement
 
 
 async def test_entries_go_when_the_time_is_over_for_which_they_were_to_be_kept(

@@ -226,27 +226,24 @@ async def test_who_manages_no_accounts_sends_no_list(
     assert ("user_add", "refused") in acts
 
 
-@pytest.mark.parametrize(
-    ("content", "name", "code", "says"),
-    [
+async def test_a_file_that_is_no_such_list_is_refused(as_user: AsUser, make_user: MakeUser) -> None:
+    client = as_user(await make_user())
+    for content, name, code, says in (
         (as_csv(("a", "b"), headers=("Mail", "Name")), "a.csv", "missing_columns", "'Role'"),
         (as_csv(), "a.csv", "no_rows", "no accounts below them"),
         (
             as_csv((*RIGHT, "b"), headers=(*HEADERS, "E-mail address")),
-            "a.csv", "column_repeated", "'E-mail' and 'E-mail address' mean the same",
+            "a.csv",
+            "column_repeated",
+            "'E-mail' and 'E-mail address' mean the same",
         ),
         (as_csv(*[RIGHT] * 4), "a.csv", "too_many_accounts", "more than 3 accounts"),
         (b"PK\x03\x04 no workbook", "a.xlsx", "unreadable_file", "can't be read"),
         (b"%PDF-1.7", "a.pdf", "unsupported_file", ".xlsx"),
-    ],
-    ids=["no-role", "no-rows", "twice", "long", "damaged", "kind"],
-)  # fmt: skip
-async def test_a_file_that_is_no_such_list_is_refused(
-    as_user: AsUser, make_user: MakeUser, content: bytes, name: str, code: str, says: str
-) -> None:
-    answer = await sent(as_user(await make_user()), content, name=name)
-    assert answer.json()["type"].endswith(code), answer.text
-    assert says in answer.json()["detail"]
+    ):
+        answer = await sent(client, content, name=name)
+        assert answer.json()["type"].endswith(code), answer.text
+        assert says in answer.json()["detail"]
 
 
 @pytest.fixture

@@ -113,15 +113,17 @@ async def test_a_store_that_is_away_does_not_hide_what_the_sender_did_wrong(
     assert "dry_run" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("header", [None, "Bearer nonsense", "Basic YTpi"])
-async def test_without_a_good_token_every_route_asks_to_sign_in(
-    api: httpx.AsyncClient, header: str | None
-) -> None:
-    headers = {"Authorization": header} if header else {}
-    for path in ("history", "stats", "queue/stats", "queue/jobs"):
-        answer = await api.get(f"/api/v1/bulk-upload/{path}", headers=headers)
-        assert answer.status_code == 401
-        assert answer.json()["success"] is False
+async def test_without_a_good_token_every_route_asks_to_sign_in(api: httpx.AsyncClient) -> None:
+    for header in (
+        None,
+        "Bearer nonsense",
+        "Basic YTpi",
+    ):
+        headers = {"Authorization": header} if header else {}
+        for path in ("history", "stats", "queue/stats", "queue/jobs"):
+            answer = await api.get(f"/api/v1/bulk-upload/{path}", headers=headers)
+            assert answer.status_code == 401, (header, path)
+            assert answer.json()["success"] is False
 
 
 async def test_an_upload_is_answered_at_once_with_a_job_id_and_its_place(
@@ -157,9 +159,11 @@ async def test_an_office_of_higher_rank_goes_first_and_one_rank_waits_in_order(
     assert places == [1, 2, 1]
 
 
-@pytest.mark.parametrize(
-    ("files", "status", "code", "words"),
-    [
+async def test_a_file_that_cannot_be_taken_is_refused_with_a_sentence_and_leaves_nothing(
+    as_user: Callable[[User], httpx.AsyncClient], make_user: MakeUser, settings: Settings
+) -> None:
+    api = as_user(await make_user())
+    for files, status, code, words in (
         (file_part(b""), 422, "empty_file", "is empty"),
         (file_part(b"%PDF-1.7 ...", "members.xlsx"), 415, "unsupported_file", "PDF document"),
         (file_part(b"PK\x03\x04", "members.csv"), 415, "unsupported_file", "zip archive"),
@@ -167,25 +171,14 @@ async def test_an_office_of_higher_rank_goes_first_and_one_rank_waits_in_order(
         (file_part(b"hello", "members.docx"), 415, "unsupported_file", "Only .xlsx"),
         (file_part(b"hello", "members"), 415, "unsupported_file", "Only .xlsx"),
         ({"dry_run": (None, "true")}, 422, "missing_file", "has no file"),
-    ],
-)
-async def test_a_file_that_cannot_be_taken_is_refused_with_a_sentence_and_leaves_nothing(
-    as_user: Callable[[User], httpx.AsyncClient],
-    make_user: MakeUser,
-    settings: Settings,
-    files: dict[str, Any],
-    status: int,
-    code: str,
-    words: str,
-) -> None:
-    api = as_user(await make_user())
-    answer = await api.post(PROCESS, files=files)
-    problem = answer.json()
-    assert (answer.status_code, problem["type"]) == (status, f"urn:rollbook:problem:{code}")
-    assert words in problem["detail"]
-    assert problem["message"] == problem["detail"]
-    assert stored_files(settings) == []
-    assert (await api.get("/api/v1/bulk-upload/history")).json()["data"]["total"] == 0
+    ):
+        answer = await api.post(PROCESS, files=files)
+        problem = answer.json()
+        assert (answer.status_code, problem["type"]) == (status, f"urn:rollbook:problem:{code}")
+        assert words in problem["detail"], code
+        assert problem["message"] == problem["detail"]
+        assert stored_files(settings) == [], code
+        assert (await api.get("/api/v1/bulk-upload/history")).json()["data"]["total"] == 0, code
 
 
 async def test_no_multipart_body_is_refused_with_a_sentence(
@@ -301,14 +294,17 @@ async def test_uploads_of_another_office_are_as_unknown_as_none(
     assert (await api.get("/api/v1/bulk-upload/stats")).json()["data"]["uploads"] == 0
 
 
-@pytest.mark.parametrize(
-    "path", ["clean", "pause", "resume", f"retry/{'0' * 8}-0000-4000-8000-{'0' * 12}"]
-)
 async def test_only_operators_steer_the_queue(
-    as_user: Callable[[User], httpx.AsyncClient], make_user: MakeUser, path: str
+    as_user: Callable[[User], httpx.AsyncClient], make_user: MakeUser
 ) -> None:
     api = as_user(await make_user(Role.PROVINCE_ADMIN, "GP"))
-    assert (await api.post(f"/api/v1/bulk-upload/queue/{path}")).status_code == 403
+    for path in (
+        "clean",
+        "pause",
+        "resume",
+        f"retry/{'0' * 8}-0000-4000-8000-{'0' * 12}",
+    ):
+        assert (await api.post(f"/api/v1/bulk-upload/queue/{path}")).status_code == 403, path
 
 
 async def test_a_waiting_upload_is_cancelled_and_leaves_the_queue(
@@ -393,19 +389,21 @@ def stored_files(settings: Settings) -> list[str]:
     return [file for file in files if not file.startswith("installations/")]
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [{"existing": "erase"}, {"columns": "{"}, {"columns": '{"A": "nothing"}'}, {"dry_run": "so"}],
-)
 async def test_an_option_that_makes_no_sense_is_refused_and_nothing_kept(
-    fields: dict[str, str], as_user: Callable[[User], httpx.AsyncClient], make_user: MakeUser
+    as_user: Callable[[User], httpx.AsyncClient], make_user: MakeUser
 ) -> None:
     api = as_user(await make_user())
-    answer = await api.post(PROCESS, files=file_part(csv_file()), data=fields)
-    assert answer.status_code == 422
-    assert "Nothing was kept" in answer.json()["message"]
-    history = await api.get("/api/v1/bulk-upload/history")
-    assert history.json()["data"]["total"] == 0
+    for fields in (
+        {"existing": "erase"},
+        {"columns": "{"},
+        {"columns": '{"A": "nothing"}'},
+        {"dry_run": "so"},
+    ):
+        answer = await api.post(PROCESS, files=file_part(csv_file()), data=fields)
+        assert answer.status_code == 422, fields
+        assert "Nothing was kept" in answer.json()["message"], fields
+        history = await api.get("/api/v1/bulk-upload/history")
+        assert history.json()["data"]["total"] == 0, fields
 
 
 async def test_the_options_of_an_upload_are_in_its_status(

@@ -183,19 +183,16 @@ async def test_a_passport_number_is_searched_for_in_a_body_and_shown_masked(
         assert refused.status_code == 422, wrong
 
 
-@pytest.mark.parametrize(
-    "asked",
-    [
-        {"search": "- '"}, {"province": "Atlantis"}, {"sort": "id_number"}, {"page": 500},
+async def test_a_question_that_cant_be_answered_is_refused_with_a_sentence(
+    client: httpx.AsyncClient,
+) -> None:
+    for asked in (
+        {"search": "- '"}, {"province": "Atlantis"}, {"sort": "id_number"}, {"page": "500"},
         {"expires_before": "0"},
         {"search": "a\0b"}, {"roll": "perhaps"}, {"expires_before": "soon"},
-    ],
-)  # fmt: skip
-async def test_a_question_that_cant_be_answered_is_refused_with_a_sentence(
-    client: httpx.AsyncClient, asked: dict[str, Any]
-) -> None:
-    answer = await client.get(BASE, params=asked)
-    assert answer.status_code == 422, answer.text
+    ):  # fmt: skip
+        answer = await client.get(BASE, params=asked)
+        assert answer.status_code == 422, (asked, answer.text)
 
 
 async def test_an_office_finds_and_opens_only_its_own_members(

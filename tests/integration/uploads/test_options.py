@@ -29,6 +29,7 @@ from rollbook.uploads import control, lookup, receive, retention
 from rollbook.uploads.options import Choices, Options
 from tests.files import csv_file, id_number, member
 from tests.integration.worker.test_worker import downloaded, ended, in_members, sent, working
+from tests.refusals import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -359,27 +360,31 @@ def test_every_choice_is_compared_when_a_key_comes_again() -> None:
     assert OTHER.keys() | NOT_COMPARED == Choices.model_fields.keys()
 
 
-@pytest.mark.parametrize("name", OTHER)
 async def test_a_key_that_comes_again_with_another_option_is_refused_and_the_option_named(
-    system: System, make_user: MakeUser, name: str
+    system: System, make_user: MakeUser
 ) -> None:
-    user, content = await make_user(), file_of(person(1))
-    removal = {"kind": "removal", "reason": "left"}
-    # A removal has a reason, and only a removal has a status.
-    usual = removal if name in {"new_status", "reason"} else {}
-    other = removal if name == "kind" else {**usual, name: OTHER[name]}
-    named = "kind and reason" if name == "kind" else name
-    first = await sent(system, user, content, idempotency_key="january", **usual)
-    with pytest.raises(IdempotencyConflictError, match=f"with another {named}\\. Nothing"):
-        await sent(system, user, content, idempotency_key="january", **other)
-    assert await sent(system, user, content, idempotency_key="january", **usual) == first
-    # The other way round, and the same again.
-    more: dict[str, Any] = {"idempotency_key": "february", "allow_duplicate": True}
-    second = await sent(system, user, content, **more, **other)
-    with pytest.raises(IdempotencyConflictError, match=f"with another {named}\\. Nothing"):
-        await sent(system, user, content, **more, **usual)
-    assert await sent(system, user, content, **more, **other) == second
-    assert second != first
+    user = await make_user()
+    for number, name in enumerate(OTHER):
+        content = file_of(person(number))
+        removal = {"kind": "removal", "reason": "left"}
+        # A removal has a reason, and only a removal has a status.
+        usual = removal if name in {"new_status", "reason"} else {}
+        other = removal if name == "kind" else {**usual, name: OTHER[name]}
+        named = "kind and reason" if name == "kind" else name
+        key: dict[str, Any] = {"idempotency_key": f"january {name}"}
+        first = await sent(system, user, content, **key, **usual)
+        refused = await refusal(sent(system, user, content, **key, **other))
+        assert isinstance(refused, IdempotencyConflictError), name
+        assert f"with another {named}. Nothing" in str(refused)
+        assert await sent(system, user, content, **key, **usual) == first, name
+        # The other way round, and the same again.
+        key = {"idempotency_key": f"february {name}", "allow_duplicate": True}
+        second = await sent(system, user, content, **key, **other)
+        refused = await refusal(sent(system, user, content, **key, **usual))
+        assert isinstance(refused, IdempotencyConflictError), name
+        assert f"with another {named}. Nothing" in str(refused)
+        assert await sent(system, user, content, **key, **other) == second, name
+        assert second != first, name
 
 
 async def test_a_key_that_comes_again_with_several_other_options_names_them_all(

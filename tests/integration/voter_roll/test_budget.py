@@ -21,6 +21,7 @@ from rollbook.voter_roll.budget import Budget, Standing
 from rollbook.voter_roll.client import RENEW_EARLY_S, RollClient
 from tests.files import id_number
 from tests.integration.voter_roll.rolls import LOOK_S, asking, until
+from tests.refusals import refusal
 from tests.roll import ScriptedRoll
 from tests.waiting import PATIENCE_S
 
@@ -375,16 +376,7 @@ async def test_only_the_rolls_own_refusal_is_one_and_a_gateways_page_is_no_answe
             (httpx.Response(410, json={"Message": "Gone"}), NoAnswerError),
         ):
             client._http = answering(reply)
-            assert type(await failure_of(client)) is error, (reply, reply.text)
-
-
-async def failure_of(client: RollClient) -> Exception | None:
-    """How a question fails."""
-    try:
-        await client.ask(id_number(5))
-    except Exception as error:  # noqa: BLE001 - the test says which one it expects
-        return error
-    return None
+            assert type(await refusal(client.ask(id_number(5)))) is error, (reply, reply.text)
 
 
 async def test_a_token_without_a_finite_lifetime_is_no_token(settings: Settings, url: str) -> None:
@@ -394,7 +386,7 @@ async def test_a_token_without_a_finite_lifetime_is_no_token(settings: Settings,
             token = f'{{"access_token": "t", "expires_in": {lifetime}}}'
             async with RollClient(settings, budget_of(system)) as client:
                 client._http = answering(httpx.Response(200), token)
-                failure = await failure_of(client)
+                failure = await refusal(client.ask(id_number(5)))
             assert isinstance(failure, NoAnswerError), (lifetime, failure)
             assert "no token" in str(failure), lifetime
 
