@@ -94,6 +94,17 @@ class OneCallWorker(Worker):  # type: ignore[misc]
             await asyncio.sleep(MAY_TAKE_S)
         return await super().getNextJob(token)
 
+    async def waitForJob(self) -> int:  # noqa: N802 - the port's name
+        """Wait until a job comes along; not in a worker that closes.
+
+        ``close`` cancels the wait of an idle worker. Where it was called just before the wait
+        began, nothing would, and the process would end five seconds late.
+        """
+        if self.closing or self.paused:
+            raise asyncio.CancelledError  # which the port expects then
+        until_ms: int = await super().waitForJob()
+        return until_ms
+
     async def moveToActive(self, token: str) -> Job | None:  # noqa: N802 - the port's name
         """Take a job off the queue; none when something came up while there was none."""
         if not self._may_take():

@@ -110,6 +110,33 @@ async def test_a_job_that_comes_along_while_the_worker_closes_is_given_back(
     assert done == [str(first), str(second)]
 
 
+async def test_a_worker_that_closes_begins_no_wait_for_a_job(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closing cancels a wait that has begun; here it comes just before one begins."""
+
+    async def nothing(_job: Job, _token: str) -> None:
+        raise AssertionError
+
+    idle = worker(settings, nothing)
+    idle.opts["drainDelay"] = 2 * PATIENCE_S  # how long it waits for a job
+    idle.drained = True
+    next_job = idle.getNextJob
+    closings: list[asyncio.Task[None]] = []
+
+    async def close_first(token: str) -> Any:
+        closings.append(asyncio.create_task(idle.close()))
+        await asyncio.sleep(0)  # it has cancelled what waits, which is nothing
+        assert idle.closing
+        return await next_job(token)
+
+    monkeypatch.setattr(idle, "getNextJob", close_first)
+    async with asyncio.timeout(PATIENCE_S):
+        await idle.run()
+        await asyncio.gather(*closings)
+    assert len(closings) == 1
+
+
 async def test_closing_ends_when_it_is_cancelled(settings: Settings) -> None:
     """As at the end of the process, where Redis doesn't answer and nothing is waited for."""
 
