@@ -390,12 +390,19 @@ async def test_who_does_not_sign_in_is_let_go(
     monkeypatch.setattr("rollbook.api.first_system.socket_io.SWEEP_S", 0.05)
     monkeypatch.setattr("rollbook.api.first_system.socket_io.CLOSE_S", 0.1)
     async with Site(quick(settings)) as site, httpx.AsyncClient(timeout=PATIENCE_S) as http:
+        # Nor is a WebSocket kept until its client closes it: the library waits for pings.
+        io_of(site)._server.eio.ping_interval = 2 * PATIENCE_S
         address = f"{site.host}/socket.io/?EIO=4&transport="
         await http.get(f"http://{address}polling")
-        async with connect(f"ws://{address}websocket", proxy=None, open_timeout=PATIENCE_S) as line:
-            async with asyncio.timeout(PATIENCE_S):
-                async for _ in line:
-                    pass
+        for said in (None, '40{"token":"none"}'):
+            async with connect(
+                f"ws://{address}websocket", proxy=None, open_timeout=PATIENCE_S
+            ) as line:
+                if said is not None:
+                    await line.send(said)
+                async with asyncio.timeout(PATIENCE_S):
+                    async for _ in line:
+                        pass
         await until(lambda: not io_of(site)._server.eio.sockets)
         assert not io_of(site)._strangers
 

@@ -268,7 +268,7 @@ class SocketIo:
         except Refused:
             # Once the client has its answer, the connection is of no use.
             loop = asyncio.get_running_loop()
-            loop.call_later(CLOSE_S, self._end_stranger, transport_id)
+            loop.call_later(CLOSE_S, self._end_stranger, transport_id, environ)
             raise
         if self._server.environ.get(transport_id) is not environ:
             raise Refused("The connection has ended.")  # meanwhile: nothing else would close it
@@ -317,23 +317,29 @@ class SocketIo:
                 await self._server.disconnect(line.sid)
         # By then the client has closed it. At once, a polling client would take it for a lost line:
         # it handles the end of the transport before the end of its session.
-        asyncio.get_running_loop().call_later(CLOSE_S, self._end_stranger, line.transport_id)
+        loop = asyncio.get_running_loop()
+        loop.call_later(CLOSE_S, self._end_stranger, line.transport_id, line.environ)
 
     async def _hang_up(self, transport_id: str, environ: Mapping[str, Any] | None = None) -> None:
         """Close a connection; one that can't be closed in order is cut."""
         environ = environ or self._server.environ.get(transport_id, {})
+        cut = self._cuts.get(transport_id) or environ.get("asgi.scope", {}).get(_CUT)
         try:
             async with asyncio.timeout(CLOSE_S):
                 await self._server.eio.disconnect(transport_id)
         except TimeoutError:  # the client reads nothing, or doesn't poll
-            cut = self._cuts.get(transport_id) or environ.get("asgi.scope", {}).get(_CUT)
             if cut is not None:
                 cut()
+        else:
+            # It was told to close its WebSocket. The library would wait for that as long as the
+            # client sends something.
+            if cut is not None:
+                asyncio.get_running_loop().call_later(CLOSE_S, cut)
         self._server.eio.sockets.pop(transport_id, None)
         self._strangers.pop(transport_id, None)
 
-    def _end_stranger(self, transport_id: str) -> None:
-        task = asyncio.create_task(self._hang_up(transport_id))
+    def _end_stranger(self, transport_id: str, environ: Mapping[str, Any]) -> None:
+        task = asyncio.create_task(self._hang_up(transport_id, environ))
         self._endings.add(task)
         task.add_done_callback(self._endings.discard)
 
