@@ -49,6 +49,9 @@ _ROW: Final = re.compile(rb"<row [^>]*?(?:/>|>.*?</row>)", re.DOTALL)
 _FIRST: Final = re.compile(rb'<c r="A[0-9]+"[^>]*><v>([0-9]+)</v>')
 _TAG: Final = re.compile(r"<[^>]*>")
 _SHEET: Final = re.compile(r"xl/worksheets/[^/]+\.xml")
+#: A workbook's part with its title.
+_PROPERTIES: Final = "docProps/core.xml"
+_TITLE: Final = re.compile(rb"<dc:title>(.*?)</dc:title>", re.DOTALL)
 
 _SQL, _LOCKS, _ROLL = queries("member_erase"), queries("locks"), queries("voter_roll")
 log = structlog.get_logger(__name__)
@@ -423,6 +426,8 @@ def _written_keys(upload_id: UUID, attempts: range) -> set[str]:
 def rewrite(source: Path, target: Path, person: Person) -> set[int] | None:
     """Write a workbook that Rollbook wrote without a person's rows, which become empty.
 
+    Its title has the name of the sent file. One with the person's names goes, too.
+
     Returns:
         The rows of the sent file that were left out, as the first column names them; None where the
         workbook doesn't hold the person, and nothing was written.
@@ -430,7 +435,8 @@ def rewrite(source: Path, target: Path, person: Person) -> set[int] | None:
     with zipfile.ZipFile(source) as book:
         sheets = [part for part in book.infolist() if _SHEET.fullmatch(part.filename)]
         found = [_of_person(book, part, person) for part in sheets]
-        if all(rows is None for rows in found):
+        is_in_title = _is_in_title(book, person)
+        if not is_in_title and all(rows is None for rows in found):
             return None
         numbers: set[bytes] = set().union(*(rows for rows in found if rows is not None))
         numbered = [part.filename for part in sheets if _is_numbered(book, part)]
@@ -442,6 +448,9 @@ def rewrite(source: Path, target: Path, person: Person) -> set[int] | None:
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as written:
             for part in book.infolist():
                 with written.open(part.filename, "w", force_zip64=True) as out:
+                    if part.filename == _PROPERTIES and is_in_title:
+                        out.write(_TITLE.sub(b"", book.read(part)))
+                        continue
                     if part not in sheets:
                         shutil.copyfileobj(book.open(part), out)
                         continue
@@ -467,6 +476,11 @@ def _of_person(book: zipfile.ZipFile, part: ZipInfo, person: Person) -> set[byte
     if not rows:
         return None
     return {number for row in rows for number in _FIRST.findall(row)[:1] if is_numbered}
+
+
+def _is_in_title(book: zipfile.ZipFile, person: Person) -> bool:
+    found = _TITLE.search(book.read(_PROPERTIES))
+    return found is not None and person.is_named_in(html.unescape(found[1].decode()))
 
 
 def _is_numbered(book: zipfile.ZipFile, part: ZipInfo) -> bool:
