@@ -151,6 +151,32 @@ class Site:
         self.connection.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(_TABLES)))
         self.connection.commit()
 
+    def kept(self) -> Callable[[], None]:
+        """Keep the record's rows as they are now; what is returned brings them back.
+
+        A test of many orders or cases gets the same record for each, in 10 ms.
+        """
+        # Entries of the audit trail stay: nobody may delete them.
+        found = self.connection.execute(
+            "SELECT relname AS name, 'kept_' || relname AS copy FROM pg_class WHERE relkind = 'r'"
+            " AND relnamespace = 'public'::regnamespace AND relname !~ '^audit_'"
+        ).fetchall()
+        tables = [{key: sql.Identifier(name) for key, name in row.items()} for row in found]
+        for table in tables:
+            copying = sql.SQL("CREATE TEMP TABLE {copy} AS TABLE {name}")
+            self.connection.execute(copying.format(**table))
+        self.connection.commit()
+
+        def bring_back() -> None:
+            again = sql.SQL("INSERT INTO {name} OVERRIDING SYSTEM VALUE TABLE {copy}")
+            with self.connection.transaction():
+                self.connection.execute("SET LOCAL session_replication_role = replica")
+                for table in tables:
+                    self.connection.execute(sql.SQL("DELETE FROM {name}").format(**table))
+                    self.connection.execute(again.format(**table))
+
+        return bring_back
+
     def _record(self, **columns: Any) -> None:
         statement = sql.SQL("INSERT INTO uploads ({}) VALUES ({})").format(
             sql.SQL(", ").join(map(sql.Identifier, columns)),

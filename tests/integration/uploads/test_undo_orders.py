@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import alembic.command
 import pytest
-from psycopg import sql
 
 from rollbook.backends import schema
 from rollbook.members import duplicates
@@ -18,7 +17,6 @@ from tests.files import csv_file, id_number, member, members
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from uuid import UUID
 
     from rollbook.model import User
@@ -94,30 +92,6 @@ async def held_by_several(site: Site, system: System, user: User) -> dict[str, U
     return made
 
 
-def kept(site: Site) -> Callable[[], None]:
-    """Keep the record's rows as they are now; what is returned brings them back."""
-    tables = write(
-        site,
-        "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
-        " AND relkind = 'r' AND relname !~ '^audit_'",  # entries stay: nobody may delete them
-    )
-    names = [sql.Identifier(row["relname"]) for row in tables]
-    copies = [sql.Identifier(f"kept_{row['relname']}") for row in tables]
-    with site.connection.transaction():
-        for name, copy in zip(names, copies, strict=True):
-            site.connection.execute(sql.SQL("CREATE TEMP TABLE {} AS TABLE {}").format(copy, name))
-
-    def bring_back() -> None:
-        with site.connection.transaction():
-            site.connection.execute("SET LOCAL session_replication_role = replica")
-            for name, copy in zip(names, copies, strict=True):
-                site.connection.execute(sql.SQL("DELETE FROM {}").format(name))
-                again = sql.SQL("INSERT INTO {} OVERRIDING SYSTEM VALUE TABLE {}")
-                site.connection.execute(again.format(name, copy))
-
-    return bring_back
-
-
 @pytest.mark.parametrize("by", ["list", "join"])
 async def test_who_is_held_by_an_upload_or_an_edit_that_stands_is_a_member(
     by: str, site: Site, system: System, operator: User
@@ -130,7 +104,7 @@ async def test_who_is_held_by_an_upload_or_an_edit_that_stands_is_a_member(
             await join(site, system, operator, gone=number, kept=OTHERS[number])
             for number in PEOPLE
         ]
-    bring_back = kept(site)
+    bring_back = site.kept()
     for order in permutations(("created", "held", "taken")):
         bring_back()
         assert present(site) == set()
@@ -161,7 +135,7 @@ async def test_of_a_person_who_was_created_again_each_upload_that_stands_counts(
     made["C"] = remove(site, 0)
     # Its file confirms somebody else, so it claims all its people.
     made["D"] = send(site, member(0, Surname="Again"), member(9))
-    bring_back = kept(site)
+    bring_back = site.kept()
     for order in permutations(made):
         bring_back()
         stands = set(made)
@@ -185,7 +159,7 @@ async def test_of_two_lists_of_one_person_the_last_word_that_stands_counts(
     made["C"] = remove(site, 0)
     made["D"] = send(site, member(0, Surname="Again"))
     made["X"] = remove(site, 0)
-    bring_back = kept(site)
+    bring_back = site.kept()
     for order in ("CDXA", "CXDA", "DCXA", "DCAX", "CADX", "XDCA", "DXCA", "XCDA", "ACXD"):
         bring_back()
         stands = list("ACDX")
