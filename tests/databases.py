@@ -23,36 +23,48 @@ if TYPE_CHECKING:
 
     from rollbook.engines import Addresses
 
-#: Bytes by which a database may grow: emptied tables keep their room, which slows scans down.
-MOST_GROWTH = 8 * 2**20
-#: One word for the schema with its settings. Each change of a catalogue's row changes its ``xmin``.
+#: Bytes by which the tables may grow: emptied ones keep their room, which slows scans down.
+MOST_GROWTH = 4 * 2**20
+#: One text for the schema with its settings. Each change of a catalogue's row changes its ``xmin``.
 _SCHEMA = """
-WITH kept AS (SELECT * FROM pg_class WHERE oid >= 16384 AND relpersistence <> 't')
-SELECT md5(string_agg(entry, ' ' ORDER BY entry)) FROM (
-    SELECT concat_ws(' ', tableoid, oid, xmin) AS entry FROM pg_class
-        WHERE oid IN (SELECT oid FROM kept)
-    UNION ALL SELECT concat_ws(' ', tableoid, attrelid, attnum, xmin) FROM pg_attribute
-        WHERE attrelid IN (SELECT oid FROM kept)
-    UNION ALL SELECT concat_ws(' ', tableoid, oid, xmin) FROM pg_attrdef
-    UNION ALL SELECT concat_ws(' ', tableoid, oid, xmin) FROM pg_constraint
-        WHERE conrelid = 0 OR conrelid IN (SELECT oid FROM kept)
+WITH kept AS MATERIALIZED (
+    SELECT oid, xmin FROM pg_class WHERE oid >= 16384 AND relpersistence <> 't'
+), entries (name, rows, changes) AS (
+    SELECT 'class', count(*), sum(hashint8extended(xmin::text::bigint, oid::bigint)) FROM kept
+    UNION ALL SELECT 'attribute', count(*),
+        sum(hashint8extended(a.xmin::text::bigint, attrelid::bigint * 10000 + attnum))
+        FROM pg_attribute AS a JOIN kept ON kept.oid = attrelid
+    UNION ALL SELECT 'default', count(*),
+        sum(hashint8extended(d.xmin::text::bigint, d.oid::bigint))
+        FROM pg_attrdef AS d JOIN kept ON kept.oid = adrelid
+    UNION ALL SELECT 'constraint', count(*), sum(hashint8extended(xmin::text::bigint, oid::bigint))
+        FROM pg_constraint WHERE conrelid = 0 OR conrelid IN (SELECT oid FROM kept)
     -- Without xmin: emptying switches triggers off and on again.
-    UNION ALL SELECT concat_ws(' ', tableoid, oid, tgrelid, tgname, tgfoid, tgtype, tgenabled,
-        tgattr, tgargs, tgqual) FROM pg_trigger
-    UNION ALL SELECT concat_ws(' ', tableoid, oid, xmin) FROM pg_event_trigger
-    UNION ALL SELECT concat_ws(' ', tableoid, oid, xmin) FROM pg_proc WHERE oid >= 16384
-    UNION ALL SELECT concat_ws(' ', tableoid, oid, xmin) FROM pg_extension
-    UNION ALL SELECT concat_ws(' ', tableoid, oid, xmin) FROM pg_namespace
-        WHERE nspname !~ '^pg_(toast_)?temp_'
-    UNION ALL SELECT concat_ws(' ', tableoid, setrole, setconfig) FROM pg_db_role_setting
+    UNION ALL SELECT 'trigger', count(*), sum(hashtextextended(concat_ws(' ', oid, tgrelid, tgname,
+        tgfoid, tgtype, tgenabled, tgattr, tgargs, tgqual), 0)) FROM pg_trigger
+    UNION ALL SELECT 'event trigger', count(*),
+        sum(hashint8extended(xmin::text::bigint, oid::bigint)) FROM pg_event_trigger
+    UNION ALL SELECT 'function', count(*), sum(hashint8extended(xmin::text::bigint, oid::bigint))
+        FROM pg_proc WHERE oid >= 16384
+    UNION ALL SELECT 'extension', count(*), sum(hashint8extended(xmin::text::bigint, oid::bigint))
+        FROM pg_extension
+    UNION ALL SELECT 'schema', count(*), sum(hashint8extended(xmin::text::bigint, oid::bigint))
+        FROM pg_namespace WHERE nspname !~ '^pg_(toast_)?temp_'
+    UNION ALL SELECT 'setting', count(*),
+        sum(hashtextextended(concat_ws(' ', setrole, setconfig), 0)) FROM pg_db_role_setting
         WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
-) AS entries
+)
+SELECT string_agg(concat_ws(' ', name, rows, changes), ', ' ORDER BY name) FROM entries
 """
 _TABLES = """
 SELECT relname FROM pg_class
 WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY relname
 """
-_SIZE = "SELECT pg_database_size(current_database())"
+#: Of the tables: PostgreSQL looks at each file, and a database has 400.
+_SIZE = """
+SELECT sum(pg_relation_size(oid))::bigint FROM pg_class
+WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+"""
 _SEQUENCES = "SELECT sequencename, start_value, last_value FROM pg_sequences"
 #: Triggers that fire under any role of the session: they protect the audit trail.
 _ALWAYS = """
@@ -76,7 +88,7 @@ class Databases:
         self._template = template
         #: The databases that nobody uses.
         self._free: list[str] = []
-        #: The words of the schemas, and the connections that empty the databases, by their names.
+        #: The texts of the schemas, and the connections that empty the databases, by their names.
         self._schemas: dict[str, str] = {}
         self._connections: dict[str, psycopg.Connection[Any]] = {}
         statements: list[sql.Composable] = [sql.SQL("SET session_replication_role = replica")]
