@@ -83,6 +83,8 @@ def remember(connection: Connection[Row], upload: Row) -> None:
 
 def key_of(text: str | None) -> str | None:
     """A sender's text as cells are compared with it: clean, in small letters; None if empty."""
+    if text is None:
+        return None
     cleaned = cells.clean(cells.shown(pl.Series("cell", [text], pl.String)))
     key: str | None = cleaned.str.to_lowercase().item()
     return key

@@ -35,7 +35,7 @@ class Apart:
         self._header = normalised.headers["gender"]
         said = frame["gender"].is_not_null() & frame["gender_from_id"].is_not_null()
         self._compared += int(said.sum())
-        self._differ += normalised.warnings.filter(code="gender_contradicts_id").height
+        self._differ += int((normalised.warnings["code"] == "gender_contradicts_id").sum())
 
     def notes(self) -> Iterator[Note]:
         """The note, if so many genders differ that the numbers are probably others'."""

@@ -119,6 +119,7 @@ _ODD: Final = (
 )
 
 _CELL: Final = pl.col("cell")
+_NOWHERE: Final = pl.Series(dtype=pl.UInt32)
 
 #: A longer text is no date, number or address, and patterns would be slow on it.
 MOST_CHARS: Final = 200
@@ -180,9 +181,10 @@ class Cleaned(NamedTuple):
 
 def cleaned(texts: pl.Series, *, is_required: bool) -> Cleaned:
     """What ``shown``, ``clean`` and ``faults`` give of texts, by looking only at the odd ones."""
-    odd = texts.str.contains(_ODD).arg_true()
-    if odd.is_empty():
-        return Cleaned(texts, texts, None, odd)
+    is_odd = texts.str.contains(_ODD)
+    if not is_odd.any():
+        return Cleaned(texts, texts, None, _NOWHERE)
+    odd = is_odd.arg_true()
     some = shown(texts.gather(odd))
     codes = faults(some, is_required=is_required)
     if codes is not None:
@@ -297,6 +299,8 @@ def understood(
     """
     values = texts.to_frame("cell").select(plain.cast(dtype)).to_series()
     found = Understood(values, nulls(len(texts)))
+    if values.null_count() == texts.null_count():
+        return found
     return with_odd(texts, found, values.is_null() & texts.is_not_null(), odd)
 
 
@@ -315,11 +319,15 @@ def with_odd(
 
 def coded(where: pl.Series, code: str) -> pl.Series:
     """The code where it holds; null elsewhere."""
+    if not where.any():
+        return nulls(len(where))
     return pl.select(pl.when(where).then(pl.lit(code))).to_series()
 
 
 def also_doubted(found: Understood, where: pl.Series, code: str) -> Understood:
     """The meanings with this doubt where it holds and there is no other."""
+    if not where.any():
+        return found
     return Understood(found.values, found.doubts.fill_null(coded(where, code)))
 
 
@@ -335,7 +343,12 @@ def without(cell: pl.Expr, signs: Sequence[str]) -> pl.Expr:
 
 def known_spelling(field: str, texts: pl.Series) -> pl.Series:
     """The one spelling of each text in ``values.toml``; null where it isn't there."""
-    plain = texts.str.normalize("NFKD").str.to_lowercase().str.replace_all("[^a-z0-9]", "")
+    return _select(texts, _spelling(field))
+
+
+@cache
+def _spelling(field: str) -> pl.Expr:
+    plain = _CELL.str.normalize("NFKD").str.to_lowercase().str.replace_all("[^a-z0-9]", "")
     return plain.replace_strict(spellings(field), default=None, return_dtype=pl.String)
 
 
@@ -381,11 +394,14 @@ def wards(texts: pl.Series) -> Understood:
 
     Anything else stays as it is, with a doubt.
     """
-    plain = pl.col("cell").str.extract(
-        r"^([1-9][0-9]{0,1}|[1-9][0-9]{4}0(?:0[1-9]|[1-9][0-9]))(?:\.0)?$"
-    )
+    return understood(texts, _plain_ward(), _ward, pl.String())
+
+
+@cache
+def _plain_ward() -> pl.Expr:
+    plain = _CELL.str.extract(r"^([1-9][0-9]{0,1}|[1-9][0-9]{4}0(?:0[1-9]|[1-9][0-9]))(?:\.0)?$")
     is_ward = (plain.str.len_bytes() < _CODE_DIGITS) | plain.str.head(5).is_in(places.ward_codes())
-    return understood(texts, pl.when(is_ward).then(plain), _ward, pl.String())
+    return pl.when(is_ward).then(plain)
 
 
 def _ward(text: str) -> Reading:

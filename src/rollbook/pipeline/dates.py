@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass, fields
-from functools import partial
+from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import polars as pl
@@ -31,6 +31,7 @@ _LEAST_MONTH_FIRST: Final = 2
 #: Dates of payments and of joining are rarely older than this many years. It matters where a date
 #: of two-digit parts could also be read as a recent one.
 _USUAL_YEARS: Final = 50
+_LEAST_YEAR: Final = 1900
 #: A date cell of a workbook, as its reader gives it, with the day.
 _DATE_CELL: Final = r"^[0-9]{4}-[0-9]{2}-([0-9]{2}) [0-9]{2}:[0-9]{2}:[0-9]{2}$"
 _YEAR_AND_DASH: Final = "^[0-9]{4}-"
@@ -179,9 +180,10 @@ def evidence(texts: pl.Series, today: dt.date, header: str = "") -> Evidence:
         year_last=both * (hint in {"dmy", "mdy"}),
     )
     compact = texts.str.extract(r"^([0-9]{6}|[0-9]{8})(?:\.0)?$").drop_nulls()
-    six = compact.str.len_bytes() == 6
-    found.open_years += int(six.sum())
-    found.open_days += int((~six & ~compact.str.contains("^(?:19|20)")).sum())
+    if len(compact):
+        six = compact.str.len_bytes() == 6
+        found.open_years += int(six.sum())
+        found.open_days += int((~six & ~compact.str.contains("^(?:19|20)")).sum())
     days = texts.str.extract(_DATE_CELL).cast(pl.Int32)
     if days.null_count() < len(days):
         is_same = days == texts.str.slice(5, 2).cast(pl.Int32, strict=False)
@@ -189,22 +191,27 @@ def evidence(texts: pl.Series, today: dt.date, header: str = "") -> Evidence:
         found.late_cells = int((days > _MONTHS).sum())
     # Four digits and a dash can only be a year, so such a date shows no order.
     parts = _parts(texts, today, 1, ~texts.str.contains(_YEAR_AND_DASH))
-    if parts.is_empty():
-        return found
-    dmy, mdy, ymd = (parts[order].is_not_null() for order in ("dmy", "mdy", "ymd"))
-    is_long = (parts["la"] > 2) | (parts["lc"] > 2)
-    is_slashed = ~parts["cell"].str.contains("-", literal=True)
+    if parts.height:
+        found.add(Evidence(**parts.select(**_counts()).row(0, named=True)))
+    return found
+
+
+@cache
+def _counts() -> Mapping[str, pl.Expr]:
+    """The counts of ``Evidence`` of the texts of ``_parts``."""
+    dmy, mdy, ymd = (pl.col(order).is_not_null() for order in ("dmy", "mdy", "ymd"))
+    is_long = (pl.col("la") > 2) | (pl.col("lc") > 2)
+    is_slashed = ~pl.col("cell").str.contains("-", literal=True)
     counted = {
         "day_first": dmy & ~mdy & ~ymd,
         "month_first": mdy & ~dmy & ~ymd,
         # The reader gives every date cell year first with dashes, so it shows no order.
         "year_first": ymd & ~dmy & ~mdy & (is_slashed | ~is_long),
         "year_last": (dmy | mdy) & ~ymd,
-        "open_days": dmy & mdy & (parts["a"] != parts["b"]),
+        "open_days": dmy & mdy & (pl.col("a") != pl.col("b")),
         "open_years": ymd & (dmy | mdy),
     }
-    found.add(Evidence(**{name: int(rows.sum()) for name, rows in counted.items()}))
-    return found
+    return {name: rows.sum() for name, rows in counted.items()}
 
 
 def dates(
@@ -242,16 +249,19 @@ def _plain(texts: pl.Series, *, is_1904: bool) -> pl.Series:
         found = found.scatter(cells, days)
     if (others := (~is_cell & texts.is_not_null()).arg_true()).len():
         rest = texts.gather(others)
-        days = rest.to_frame("cell").select(_plain_text(rest, is_1904=is_1904)).to_series()
+        has_time = rest.str.contains(":", literal=True).any()
+        plain = _plain_text(has_time=has_time, is_1904=is_1904)
+        days = rest.to_frame("cell").select(plain).to_series()
         found = found.scatter(others, days)
     return found.zip_with(found >= FIRST_DAY, _NO_DATE)
 
 
-def _plain_text(texts: pl.Series, *, is_1904: bool) -> pl.Expr:
+@cache
+def _plain_text(*, has_time: bool, is_1904: bool) -> pl.Expr:
     """The same of texts that aren't date cells of a workbook."""
     cell = pl.col("cell")
     text = cell
-    if texts.str.contains(":", literal=True).any():
+    if has_time:
         text = text.str.replace(r"[ T][0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?(?:\.[0-9]+)?$", "")
     parts = text.str.extract_groups(
         r"^(?:([0-9]{4})[-/]([0-9]{1,2})[-/]([0-9]{1,2})|([0-9]{8})(?:\.0)?)$"
@@ -274,11 +284,14 @@ def _parts(texts: pl.Series, today: dt.date, ahead: int, where: pl.Series) -> pl
 
     Returns:
         ``place`` among the texts, ``cell``, the parts ``a``, ``b`` and ``c`` and how many digits
-        ``la`` and ``lc`` have, and the dates ``dmy``, ``mdy`` and ``ymd``, null where none is.
-        Without the parts and dates where there is no such text.
+        ``la`` and ``lc`` have, the years ``first`` and ``last``, and the dates ``dmy``, ``mdy`` and
+        ``ymd``, null where none is. Without all of these where there is no such text.
     """
     cell = pl.col("cell")
-    rows = texts.to_frame("cell").with_row_index("place").filter(where)
+    rows = texts.to_frame("cell").with_row_index("place")
+    if not where.any():
+        return rows.clear()
+    rows = rows.filter(where)
     # A date is short, and a column of dates that can be read in one way only has none of these.
     rows = rows.filter(cell.str.contains(r"^'?[0-9]{1,4}[-/., \\_:|]+[0-9]{1,2}[-/., \\_:|]+[0-9]"))
     if rows.is_empty():
@@ -286,33 +299,40 @@ def _parts(texts: pl.Series, today: dt.date, ahead: int, where: pl.Series) -> pl
     rows = rows.with_columns(
         cell.str.strip_prefix("'").str.replace(f"(?i){TIME}", "").str.strip_chars()
     )
-    groups = cell.str.extract_groups(TRIPLE)
-    a, b, c = (groups.struct.field(name) for name in ("1", "2", "3"))
-    rows = rows.select(
-        "place",
-        "cell",
-        a=a.cast(pl.Int32),
-        b=b.cast(pl.Int32),
-        c=c.cast(pl.Int32),
-        la=a.str.len_bytes(),
-        lc=c.str.len_bytes(),
-    ).filter(pl.col("a").is_not_null())
-    is_year_first = pl.col("la").is_in([2, 4]) & (pl.col("lc") <= 2)
-    is_year_last = pl.col("lc").is_in([2, 4]) & (pl.col("la") <= 2)
-    latest = today.year + ahead
-    rows = rows.with_columns(
-        dmy=pl.when(is_year_last).then(_date(_year("c", "lc", latest), "b", "a")),
-        mdy=pl.when(is_year_last).then(_date(_year("c", "lc", latest), "a", "b")),
-        ymd=pl.when(is_year_first).then(_date(_year("a", "la", latest), "b", "c")),
-    )
-    # If one of "year first" and "year last" gives an unusual year, it is no possible reading.
-    oldest = pl.lit(dt.date(today.year - _USUAL_YEARS, 1, 1))
+    rows = rows.select("place", "cell", *_three_parts()).filter(pl.col("a").is_not_null())
+    rows = rows.with_columns(**_years(today.year + ahead)).with_columns(**_three_dates())
+    return rows.with_columns(_possible(today.year))
+
+
+@lru_cache
+def _possible(this_year: int) -> Sequence[pl.Expr]:
+    """The three dates but for those that are no possible reading.
+
+    If one of "year first" and "year last" gives an unusual year, it is none.
+    """
+    oldest = pl.lit(dt.date(this_year - _USUAL_YEARS, 1, 1))
     last, first = pl.coalesce("dmy", "mdy"), pl.col("ymd")
     is_first = ((first >= oldest) & (last < oldest)).fill_null(value=False)
     is_last = ((last >= oldest) & (first < oldest)).fill_null(value=False)
-    return rows.with_columns(
-        pl.when(~is_first).then(pl.col("dmy", "mdy")), ymd=pl.when(~is_last).then("ymd")
-    )
+    return [pl.when(~is_first).then(pl.col("dmy", "mdy")), pl.when(~is_last).then("ymd")]
+
+
+@cache
+def _three_parts() -> Sequence[pl.Expr]:
+    groups = pl.col("cell").str.extract_groups(TRIPLE)
+    a, b, c = (groups.struct.field(name) for name in ("1", "2", "3"))
+    numbers = [part.cast(pl.Int32).alias(name) for name, part in (("a", a), ("b", b), ("c", c))]
+    return [*numbers, a.str.len_bytes().alias("la"), c.str.len_bytes().alias("lc")]
+
+
+@lru_cache
+def _years(latest: int) -> Mapping[str, pl.Expr]:
+    """The year if it comes first, and if it is last; two digits are one up to ``latest``."""
+    a, c = pl.col("la"), pl.col("lc")
+    return {
+        "first": pl.when(((a == 2) | (a == 4)) & (c <= 2)).then(_year("a", "la", latest)),
+        "last": pl.when(((c == 2) | (c == 4)) & (a <= 2)).then(_year("c", "lc", latest)),
+    }
 
 
 def _year(name: str, length: str, latest: int) -> pl.Expr:
@@ -322,17 +342,23 @@ def _year(name: str, length: str, latest: int) -> pl.Expr:
     return pl.when(pl.col(length) == 2).then(within).otherwise(pl.col(name))
 
 
-def _date(year: pl.Expr, month: str, day: str) -> pl.Expr:
-    digits = (year * 10_000 + pl.col(month) * 100 + pl.col(day)).cast(pl.String)
-    found = digits.str.to_date("%Y%m%d", strict=False)
-    in_range = (
-        year.is_between(1900, 9999)
-        & pl.col(month).is_between(1, 12)
-        & pl.col(day).is_between(1, 31)
-    )
-    return pl.when(in_range & (found >= FIRST_DAY)).then(found)
+@cache
+def _three_dates() -> Mapping[str, pl.Expr]:
+    return {
+        "dmy": _date("last", "b", "a"),
+        "mdy": _date("last", "a", "b"),
+        "ymd": _date("first", "b", "c"),
+    }
 
 
+def _date(year: str, month: str, day: str) -> pl.Expr:
+    digits = pl.col(year) * 10_000 + pl.col(month) * 100 + pl.col(day)
+    found = digits.cast(pl.String).str.to_date("%Y%m%d", strict=False)
+    # A year of fewer digits would take one of the month.
+    return pl.when((pl.col(year) >= _LEAST_YEAR) & (found >= FIRST_DAY)).then(found)
+
+
+@lru_cache
 def _ordered(order: Order, today: dt.date) -> tuple[pl.Expr, pl.Expr]:
     """The date of three numbers in the order of their column, and its doubt."""
     dmy, mdy, ymd = pl.col("dmy"), pl.col("mdy"), pl.col("ymd")

@@ -53,11 +53,8 @@ class Found(NamedTuple):
 
 def without_documents(frame: pl.DataFrame) -> pl.DataFrame:
     """The frame with the columns of ``COLUMNS``, where no row names a document."""
-    return frame.with_columns(
-        document=pl.lit(None, pl.String),
-        document_key=pl.lit(None, pl.String),
-        has_document=pl.lit(value=False),
-    )
+    nobody = pl.Series("has_document", [False]).new_from_index(0, frame.height)
+    return frame.hstack([*(nulls(frame.height, name) for name in COLUMNS[:2]), nobody])
 
 
 def with_documents(

@@ -33,16 +33,12 @@ def add_doubts(spill: Spill, columns: ColumnMap, *, takes_file: bool) -> None:
     """
     batches = spill.batches("existing", "differing", "rows", "problems")
     for number, (existing, differing, rows, known) in enumerate(batches):
-        found = pl.concat(
-            [
-                *_of_payments(existing),
-                *_of_names(existing, takes_file=takes_file),
-                _of_repeats(differing),
-            ],
-            how="diagonal",
-        )
-        if found.height:
-            joined = pl.concat([known, _problems(found, rows, columns)])
+        found = [*_of_payments(existing), *_of_names(existing, takes_file=takes_file)]
+        if differing.height:
+            found.append(_of_repeats(differing))
+        if any(doubts.height for doubts in found):
+            problems = _problems(pl.concat(found, how="diagonal"), rows, columns)
+            joined = pl.concat([known, problems])
             spill.replace("problems", number, joined.sort(ROW_NUMBER, maintain_order=True))
 
 
@@ -71,16 +67,20 @@ def _words(name: str) -> set[str]:
 
 
 def _of_payments(existing: pl.DataFrame) -> list[pl.DataFrame]:
-    payment = pl.col("payment")
-    expires = payment + pl.lit(" (expires ") + pl.col("expiry_before_payment") + pl.lit(")")
-    before = payment + pl.lit(" (before: ") + pl.col("later_payment") + pl.lit(")")
-    return [
-        _doubts(existing, "last_payment", "payment_after_expiry", kept=expires),
-        _doubts(existing, "last_payment", "payment_older", kept=before),
-    ]
+    doubts = []
+    for date, said, code in (
+        ("expiry_before_payment", " (expires ", "payment_after_expiry"),
+        ("later_payment", " (before: ", "payment_older"),
+    ):
+        if existing[date].count():
+            kept = pl.col("payment") + pl.lit(said) + pl.col(date) + pl.lit(")")
+            doubts.append(_doubts(existing, "last_payment", code, kept=kept))
+    return doubts
 
 
 def _of_names(existing: pl.DataFrame, *, takes_file: bool) -> list[pl.DataFrame]:
+    if not existing["other_name"].count():
+        return []
     stored = pl.concat_str("existing_firstname", "existing_surname", separator=" ")
     candidates = existing.filter(pl.col("other_name").is_not_null()).with_columns(stored=stored)
     names = candidates.select("stored", "other_name").iter_rows()
@@ -105,6 +105,7 @@ def _of_repeats(differing: pl.DataFrame) -> pl.DataFrame:
     )
     return fields.filter(pl.col("kept").is_not_null()).with_columns(
         code=pl.lit("repeat_differs"),
+        text=pl.lit(None, pl.String),
         # The earlier row has nothing there.
         kept=pl.col("kept").replace("", None),
     )

@@ -173,12 +173,14 @@ def keep_cells(
         cursor.execute(_SQL["forget_cells"], {"ids": [upload_id]})
         with cursor.copy(_SQL["keep_cells"]) as copy:
             for lines, rows, problems in batches:
+                if problems.is_empty() and not refused:
+                    continue
                 is_refused = lines["outcome"].cast(pl.String).is_in(REFUSED)
-                doubtful = problems.filter(severity="warning")[ROW_NUMBER]
+                doubtful = problems[ROW_NUMBER].filter(problems["severity"] == "warning")
                 is_doubtful = ~is_refused & lines[ROW_NUMBER].is_in(doubtful.implode())
                 wanted = []
                 for name, where in (("refused", is_refused), ("doubtful", is_doubtful)):
-                    numbers = lines.filter(where)[ROW_NUMBER]
+                    numbers = lines[ROW_NUMBER].filter(where)
                     wanted.append(numbers.head(room[name]))
                     room[name] -= len(wanted[-1])
                     left_out += len(numbers) - len(wanted[-1])

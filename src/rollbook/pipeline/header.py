@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-import polars as pl
-
 from rollbook.pipeline import owners
 from rollbook.pipeline.columns import (
     FULL_NAME,
@@ -25,6 +23,8 @@ from rollbook.pipeline.columns import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    import polars as pl
 
     from rollbook.pipeline.columns import ColumnMap
     from rollbook.pipeline.reading import How
@@ -110,7 +110,8 @@ def one_line(text: str | None) -> str:
 
 def is_number(cells: pl.Series) -> pl.Series:
     """Whether each cell begins with a digit."""
-    return cells.is_between(pl.lit("0"), pl.lit(":")).fill_null(value=False)
+    found = (cells >= "0") & (cells <= ":")
+    return found.fill_null(value=False) if found.null_count() else found
 
 
 def find(

@@ -61,10 +61,11 @@ def numbers(texts: pl.Series, today: dt.date) -> Understood:
     program dropped digits. A label or remark such as ``ID:`` and ``(SA)`` goes, with the doubt
     ``id_remark``, where a valid number is left.
     """
-    usual = texts.str.contains("^[0-9]{13}$").fill_null(value=True)
+    usual = texts.str.contains("^[0-9]{13}$")
     none = nulls(len(texts))
     if usual.all():
         return Understood(texts, none)
+    usual = usual.fill_null(value=True)
     odd = texts.filter(~usual)
     if (is_power := odd.str.contains("[eE]")).any():
         read = [of_power(text, digits=range(10, LENGTH + 1)) for text in odd.filter(is_power)]

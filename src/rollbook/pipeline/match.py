@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from binascii import hexlify
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -137,13 +138,18 @@ def staging(
 
 def _filled(rows: pl.DataFrame) -> pl.Expr:
     """The bits of the fields that a row has a value of and claims."""
-    claims = {name: pl.col(name).is_not_null() for name in claimed()}
+    there = tuple(name if name in rows.columns else None for name in claimed())
+    return _bits(there)
+
+
+@lru_cache(16)
+def _bits(names: tuple[str | None, ...]) -> pl.Expr:
+    """The bits of the columns with these names, lowest first, as ``_filled`` has them."""
+    claims = {name: pl.col(name).is_not_null() for name in names if name is not None}
     # A derived expiry date may differ from the record, so only the payment is claimed.
     claims["expiry_date"] &= ~pl.col("expiry_is_derived").fill_null(value=False)
     return pl.sum_horizontal(
-        is_claimed.cast(pl.Int64) * (1 << bit)
-        for bit, (name, is_claimed) in enumerate(claims.items())
-        if name in rows.columns
+        is_claimed.cast(pl.Int64) * (1 << names.index(name)) for name, is_claimed in claims.items()
     )
 
 
@@ -220,14 +226,14 @@ def match(
         one, the number of that row. And the rows of members; see ``KNOWN``.
     """
     ledger = find_repeats(ledger, people)
-    repeats = ledger.filter(pl.col("duplicate_of").is_not_null()).select(ROW_NUMBER)
+    repeats = ledger.filter(pl.col("duplicate_of").is_not_null())[[ROW_NUMBER]]
     known = []
 
     def names() -> Iterator[pl.DataFrame]:
         query = sql.SQL(existing).format(**rule)
         for piece in copy_out(connection, query, EXISTING | KNOWN):
-            known.append(piece.select(list(KNOWN)))
-            yield piece.select(list(EXISTING))
+            known.append(piece[list(KNOWN)])
+            yield piece[list(EXISTING)]
 
     def differing() -> Iterator[pl.DataFrame]:
         if repeats.height:
@@ -254,8 +260,8 @@ def find_repeats(ledger: pl.DataFrame, people: People) -> pl.DataFrame:
     duplicate_of = np.zeros_like(row_number)
     later, first = people.repeats()
     duplicate_of[later] = row_number[first]
-    marked = ledger.select(ROW_NUMBER, "verdict", duplicate_of=duplicate_of)
-    return marked.with_columns(pl.col("duplicate_of").replace(0, None))
+    found = pl.lit(pl.Series(duplicate_of))
+    return ledger.select(ROW_NUMBER, "verdict", duplicate_of=pl.when(found != 0).then(found))
 
 
 def copy_out(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -137,13 +138,21 @@ def outcomes(ledger: pl.DataFrame, answers: pl.Series) -> pl.DataFrame:
         ``row_number``, ``duplicate_of``, ``outcome``, and ``taken``: whether the row's person is
         another office's member. Null where the person was no member before, or isn't known.
     """
-    repeats = ledger["duplicate_of"].is_not_null().arg_true()
-    if len(repeats):
+    if ledger["duplicate_of"].null_count() < ledger.height:
         # A row that repeats another is about the same person.
+        repeats = ledger["duplicate_of"].is_not_null().arg_true()
         first = ledger[ROW_NUMBER].search_sorted(ledger["duplicate_of"].gather(repeats))
         codes = answers.to_physical().to_numpy().copy()
         codes[repeats.to_numpy()] = codes[first.to_numpy()]
         answers = pl.Series(codes).cat.to(OUTCOME)
+    return ledger.hstack([answers.alias("answer")]).select(
+        ROW_NUMBER, "duplicate_of", **_by_answer()
+    )
+
+
+@cache
+def _by_answer() -> Mapping[str, pl.Expr]:
+    """The columns ``outcome`` and ``taken`` of ``outcomes``."""
     answer, verdict = pl.col("answer"), pl.col("verdict")
     outcome = (
         pl.when(pl.col("duplicate_of").is_not_null())
@@ -155,12 +164,7 @@ def outcomes(ledger: pl.DataFrame, answers: pl.Series) -> pl.DataFrame:
         .otherwise(answer)
     )
     is_member = (verdict == "valid") & (answer != "inserted")
-    return ledger.with_columns(answers.alias("answer")).select(
-        ROW_NUMBER,
-        "duplicate_of",
-        outcome=outcome,
-        taken=pl.when(is_member).then(answer == "out_of_scope"),
-    )
+    return {"outcome": outcome, "taken": pl.when(is_member).then(answer == "out_of_scope")}
 
 
 def count(ledger: pl.DataFrame) -> dict[str, int]:
@@ -184,12 +188,21 @@ def keep_rows(
         cursor.execute(_SQL["forget_rows"], {"upload_id": upload_id})
         with cursor.copy(_SQL["keep_rows"]) as copy:
             for ledger, problems, existing in batches:
-                for piece in _lines(ledger, problems, existing).iter_slices(COPY_ROWS):
-                    named = piece.select(pl.lit(str(upload_id)).alias("upload_id"), pl.all())
-                    copy.write(named.write_csv(include_header=False))
+                of_upload = ledger.select(
+                    pl.lit(str(upload_id)).alias("upload_id"),
+                    ROW_NUMBER,
+                    "outcome",
+                    "duplicate_of",
+                )
+                for piece in _lines(of_upload, problems, existing).iter_slices(COPY_ROWS):
+                    copy.write(piece.write_csv(include_header=False))
 
 
-def _lines(ledger: pl.DataFrame, problems: pl.DataFrame, existing: pl.DataFrame) -> pl.DataFrame:
+def _lines(lines: pl.DataFrame, problems: pl.DataFrame, existing: pl.DataFrame) -> pl.DataFrame:
+    """The lines with the columns ``problems``, as JSON, ``member_id`` and ``changed_fields``."""
+    if problems.is_empty() and not existing["changed_fields"].count():
+        nothing = pl.lit(None, pl.String)
+        return lines.with_columns(problems=nothing, member_id=nothing, changed_fields=nothing)
     by_row = (
         problems.select(
             ROW_NUMBER,
@@ -200,7 +213,6 @@ def _lines(ledger: pl.DataFrame, problems: pl.DataFrame, existing: pl.DataFrame)
         .select(ROW_NUMBER, problems="[" + pl.col("text") + "]")
     )
     changes = existing.filter(pl.col("changed_fields").is_not_null()).select(list(MADE))
-    lines = ledger.select(ROW_NUMBER, "outcome", "duplicate_of")
     for more in (by_row, changes):
         lines = lines.join(more, on=ROW_NUMBER, how="left", maintain_order="left")
     # Nothing was changed for a repeat or another office's member.

@@ -12,7 +12,7 @@ from rollbook.pipeline.cells import Reading, Understood, understood
 from rollbook.pipeline.values import values
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence, Set
+    from collections.abc import Mapping, Sequence, Set
 
 #: A name of Latin letters, with single spaces, hyphens and apostrophes between and two letters at
 #: least at its beginning.
@@ -55,18 +55,6 @@ def names(texts: pl.Series, *, is_first: bool) -> Understood:
 
     ``is_first``: they are first names, for which initials aren't enough.
     """
-    cell = pl.col("cell")
-    lower = cell.str.to_lowercase()
-    beside = rf"(?:^| )(?:{'|'.join(_beside())})(?: |$)"
-    is_plain = (
-        cell.str.contains(_PLAIN)
-        & (cell.str.len_bytes() <= _MOST_CHARS)
-        & ~lower.is_in(list(_listed("none") | _listed("doubtful") | _listed("titles")))
-        & ~lower.str.contains(rf"^(?:{'|'.join(_listed('titles'))})[. ]")
-        & ~lower.str.contains(beside)
-    )
-    unlikely = _CONSONANTS if is_first else _INITIALS_AFTER.pattern
-    is_plain &= ~cell.str.contains(f"{unlikely}|{_OTHER_CASE}")
     others: set[str] = set()
 
     def odd(text: str) -> Reading:
@@ -77,7 +65,25 @@ def names(texts: pl.Series, *, is_first: bool) -> Understood:
             doubt = "name_doubtful" if _is_mistyped(name, others) else None
         return name, doubt
 
-    return understood(texts, pl.when(is_plain).then(cell), odd, pl.String())
+    return understood(texts, _plain(is_first=is_first), odd, pl.String())
+
+
+@cache
+def _plain(*, is_first: bool) -> pl.Expr:
+    """The text of the column ``cell`` that is a name without any doubt."""
+    cell = pl.col("cell")
+    lower = cell.str.to_lowercase()
+    beside = rf"(?:^| )(?:{'|'.join(_beside())})(?: |$)"
+    unlikely = _CONSONANTS if is_first else _INITIALS_AFTER.pattern
+    is_plain = (
+        cell.str.contains(_PLAIN)
+        & (cell.str.len_bytes() <= _MOST_CHARS)
+        & ~lower.is_in(list(_listed("none") | _listed("doubtful") | _listed("titles")))
+        & ~lower.str.contains(rf"^(?:{'|'.join(_listed('titles'))})[. ]")
+        & ~lower.str.contains(beside)
+        & ~cell.str.contains(f"{unlikely}|{_OTHER_CASE}")
+    )
+    return pl.when(is_plain).then(cell)
 
 
 def _read(text: str, *, is_first: bool) -> Reading:
@@ -137,66 +143,72 @@ def are_no_member(texts: pl.Series) -> pl.Series:
     return found.fill_null(value=False)
 
 
-def hold_whole(one: pl.Series, other: pl.Series, *, is_first: bool) -> pl.Series:
-    """Which cells of a name hold that of the other column too: a whole name, or the same name.
+_FIRST: Final = pl.col("firstname")
+_SURNAME: Final = pl.col("surname")
 
-    Both are in small letters. ``is_first``: ``one`` are first names, and "Mary Jane" may be those
-    of a person whose surname is Jane.
+
+@cache
+def suspects() -> pl.Expr:
+    """The places of the rows that ``doubtful_pairs`` may find, of names in small letters.
+
+    Hardly a row is one, and only these are looked at closely.
     """
-    pair = pl.DataFrame([one.alias("one"), other.alias("other")])
-    name, within = pl.col("one"), pl.col("other")
-    # Hardly a row has any, and only these are looked at closely.
-    rows = pair.select(name.str.starts_with(within) | name.str.ends_with(within)).to_series()
-    rows = rows.arg_true()
+    return (
+        _may_be_surname()
+        | _has_initial()
+        | _SURNAME.is_in(_sample_surnames())
+        | _FIRST.str.starts_with(_SURNAME)
+        | _FIRST.str.ends_with(_SURNAME)
+        | _SURNAME.str.starts_with(_FIRST)
+        | _SURNAME.str.ends_with(_FIRST)
+    ).arg_true()
+
+
+@cache
+def doubtful_pairs() -> Mapping[str, pl.Expr]:
+    """Which first names and surnames are doubtful beside each other; both are in small letters."""
+    # "Mokoena T": a surname with an initial.
+    is_with_initial = _has_initial() & _FIRST.str.head(-2).is_in(list(_listed("surnames")))
+    is_surname = _may_be_surname() | is_with_initial
+    # "Mary Jane" may be the first names of a person whose surname is Jane.
+    is_given = (_FIRST != _SURNAME) & _SURNAME.is_in(list(_listed("given")))
+    whole_first = _holds(_FIRST, _SURNAME) & (~is_given | _FIRST.str.contains(",", literal=True))
+    is_sample = (_FIRST + " " + _SURNAME).is_in(list(_listed("samples")))
+    return {
+        # First names that are usually surnames, beside surnames that aren't.
+        "are_swapped": is_surname & ~_SURNAME.is_in(list(_listed("surnames"))),
+        # A whole name, or the same name; and one that fills a template or a test, as John Doe.
+        "is_first_doubtful": whole_first | is_sample,
+        "is_surname_doubtful": _holds(_SURNAME, _FIRST) & (_FIRST != _SURNAME),
+    }
+
+
+def _may_be_surname() -> pl.Expr:
+    """Whether a first name is usually a surname."""
+    is_listed = _FIRST.is_in(list(_listed("surnames")))
+    return pl.any_horizontal(is_listed, *map(_FIRST.str.starts_with, _SURNAMES_BEGIN))
+
+
+def _has_initial() -> pl.Expr:
+    return _FIRST.str.slice(-2, 1) == " "
+
+
+def _holds(name: pl.Expr, other: pl.Expr) -> pl.Expr:
+    """Whether a name holds that of the other column too."""
     space = pl.lit(" ")
     held = (
-        (name == within)
-        | name.str.ends_with(space + within)
-        | name.str.starts_with(within + space)
-        | name.str.starts_with(within + pl.lit(","))
+        (name == other)
+        | name.str.ends_with(space + other)
+        | name.str.starts_with(other + space)
+        | name.str.starts_with(other + pl.lit(","))
     )
     # A short one, such as "van", begins or ends other names as well.
-    held &= within.str.len_bytes() >= _LEAST_WITHIN
-    if is_first:
-        is_given = (name != within) & within.is_in(list(_listed("given")))
-        held &= ~is_given | name.str.contains(",", literal=True)
-    found = pair[rows].select(held).to_series()
-    return pl.repeat(value=False, n=len(one), eager=True).scatter(rows, found)
-
-
-def are_swapped(first: pl.Series, surname: pl.Series) -> pl.Series:
-    """Which first names are usually surnames, beside surnames that aren't.
-
-    Both are in small letters.
-    """
-    is_surname = first.is_in(_listed("surnames"))
-    for particle in _SURNAMES_BEGIN:
-        is_surname |= first.str.starts_with(particle)
-    is_surname = is_surname.fill_null(value=False)
-    # "Mokoena T": a surname with an initial.
-    has_initial = (first.str.slice(-2, 1) == " ").fill_null(value=False).arg_true()
-    if len(has_initial):
-        before = first.gather(has_initial).str.head(-2).is_in(_listed("surnames"))
-        is_surname = is_surname.scatter(has_initial, before | is_surname.gather(has_initial))
-    # Hardly a row has any, and the surnames needn't be looked at then.
-    rows = is_surname.arg_true()
-    others = ~surname.gather(rows).is_in(_listed("surnames"))
-    return is_surname.scatter(rows, others.fill_null(value=False))
+    return held & (other.str.len_bytes() >= _LEAST_WITHIN)
 
 
 _LEAST_WITHIN: Final = 4
 #: How no first name begins.
 _SURNAMES_BEGIN: Final = ("van ", "von ", "du ", "janse van ")
-
-
-def are_samples(first: pl.Series, surname: pl.Series) -> pl.Series:
-    """Which whole names fill a template or a test, such as John Doe; both are in small letters."""
-    rows = surname.is_in(_sample_surnames()).fill_null(value=False).arg_true()
-    found = pl.repeat(value=False, n=len(first), eager=True)
-    if not len(rows):
-        return found
-    whole = first.gather(rows) + " " + surname.gather(rows)
-    return found.scatter(rows, whole.is_in(_listed("samples")).fill_null(value=False))
 
 
 #: Words for "no name", in the spelling in which they are also a name.

@@ -37,7 +37,7 @@ from rollbook.pipeline.emails import emails
 from rollbook.pipeline.phones import phones
 from rollbook.pipeline.places import placed, provinces
 from rollbook.pipeline.plausible import contradictions, latest_past
-from rollbook.pipeline.problem_table import joined, select
+from rollbook.pipeline.problem_table import by_severity, select
 from rollbook.pipeline.read import ROW_NUMBER
 from rollbook.pipeline.remarks import departures
 
@@ -66,6 +66,8 @@ _TYPES: Final[Mapping[str, pl.DataType]] = {
     "age": pl.Int16(),
 }
 _NOTHING: Final = pl.Series([None], dtype=pl.String)
+_GENDER: Final = id_numbers.gender(pl.col("id_number"))
+_CITIZENSHIP: Final = id_numbers.citizenship(pl.col("id_number"))
 #: The doubt of an expiry date that was counted, since its own cell was not understood.
 _COUNTED: Final = pl.Series(["expiry_unclear"])
 
@@ -91,7 +93,6 @@ _OTHER_STATUS: Final = (
     r"|werkloos|werkend|afgetree|pensionaris|uyasebenza|akasebenzi|umfundi"
     r"|see .*|sien .*|\p{L}+ ?/ ?\p{L}+|\?+|[0-9]+(?:[.,]0)?|x)$"
 )
-_UNLIKELY_TEXT: Final = pl.Series(["text_unlikely"])
 
 
 def _text(texts: pl.Series) -> Understood:
@@ -105,17 +106,17 @@ def _words(*also: str) -> Callable[[pl.Series], Understood]:
 
     def meaning(texts: pl.Series) -> Understood:
         found = _text(texts)
-        is_likely = ~texts.str.contains(unlikely).fill_null(value=False)
-        return Understood(texts, found.doubts.zip_with(is_likely, _UNLIKELY_TEXT))
+        is_unlikely = texts.str.contains(unlikely)
+        doubts = cells.coded(is_unlikely, "text_unlikely").fill_null(found.doubts)
+        return Understood(texts, doubts) if is_unlikely.any() else found
 
     return meaning
 
 
 def _status(texts: pl.Series) -> Understood:
     """The text as it is; a marital status, an occupation and no status at all are a doubt."""
-    values, doubts = _words(_CENTS, _RAND, _CODE)(texts)
-    is_other = texts.str.contains(_OTHER_STATUS).fill_null(value=False)
-    return Understood(values, doubts.fill_null(cells.coded(is_other, "value_unknown")))
+    found = _words(_CENTS, _RAND, _CODE)(texts)
+    return cells.also_doubted(found, texts.str.contains(_OTHER_STATUS), "value_unknown")
 
 
 def _spelling(field: str, code: str | None) -> Callable[[pl.Series], Understood]:
@@ -123,6 +124,8 @@ def _spelling(field: str, code: str | None) -> Callable[[pl.Series], Understood]
 
     def meaning(texts: pl.Series) -> Understood:
         found = cells.known_spelling(field, texts)
+        if found.null_count() == texts.null_count():
+            return Understood(found, cells.nulls(len(found)))
         is_unknown = found.is_null() & texts.is_not_null()
         doubts = cells.coded(is_unknown, code or "value_unknown")
         return Understood(found if code else found.fill_null(texts), doubts)
@@ -226,20 +229,19 @@ def normalise(
     for name in NAMES:
         if batch.only_corrects(name):
             found[name] = batch.corrected(found[name], name)
-    rows = sheet.frame.select(ROW_NUMBER)
+    rows = sheet.frame[[ROW_NUMBER]]
     empty = cells.nulls(rows.height)
-    raw = rows.with_columns(
-        (found[name].raw if name in found else empty).alias(name) for name in fields_read
+    raw = rows.hstack(
+        [(found[name].raw if name in found else empty).alias(name) for name in fields_read]
     )
     number = pl.col("id_number")
     birth_dates_said = batch.birth_dates()
     births_differ: tuple[int, int] | None = None
-    frame = rows.with_columns(
-        (found[name].values if name in found else empty.cast(_TYPES.get(name, pl.String()))).alias(
-            name
-        )
+    values = {
+        name: found[name].values if name in found else empty.cast(_TYPES.get(name, pl.String()))
         for name in fields_read
-    )
+    }
+    frame = rows.hstack([found_.alias(name) for name, found_ in values.items()])
     is_combined = names_passport(batch.headers.get("id_number", ""))
     if is_combined or "passport_number" in found or "passport_country" in found:
         frame, of_documents = with_documents(
@@ -258,8 +260,8 @@ def normalise(
         age = said_age if age is None else pl.coalesce(age, said_age)
     frame = frame.with_columns(
         date_of_birth=id_numbers.birth_date(number, today, age=age),
-        gender_from_id=id_numbers.gender(number),
-        citizenship_from_id=id_numbers.citizenship(number),
+        gender_from_id=_GENDER,
+        citizenship_from_id=_CITIZENSHIP,
         province_unknown=_has(found.get("province"), "province_unknown", rows.height),
     )
     if birth_dates_said is not None:
@@ -286,12 +288,10 @@ def normalise(
         select(raw, where & ~_has(found.get(name), code, rows.height), name, code, kept)
         for name, code, where, kept in (*out_of_place, *contradictions(frame, today))
     ]
-    found_all = joined([*doubts, *batch.doubts])
     return Normalised(
         counted,
         raw,
-        found_all.filter(severity="warning"),
-        found_all.filter(severity="error"),
+        *by_severity([*doubts, *batch.doubts]),
         batch.headers,
         emptied,
         batch.date_orders,
@@ -437,7 +437,10 @@ class _Batch:
         raw = self._sheet.frame.select(ROW_NUMBER).with_columns(other.raw.alias(name))
         is_taken = first.values.is_null() & other.values.is_not_null()
         if other.doubts is not None:
-            self.doubts += _by_code(raw, name, other.doubts, other.values, where=is_taken)
+            self.doubts += [
+                select(raw, (other.doubts == code) & is_taken, name, code, other.values)
+                for code in _codes(other.doubts)
+            ]
         differs = first.values.is_not_null() & other.raw.is_not_null()
         emptied = first.emptied
         if other.emptied is not None:
@@ -521,22 +524,14 @@ class _Batch:
         )
 
 
-def _by_code(
-    raw: pl.DataFrame, name: str, doubts: pl.Series, kept: pl.Series, *, where: pl.Series
-) -> list[pl.DataFrame]:
-    """The doubts of a column where they count, a table for each code."""
-    doubts = doubts.zip_with(where, _NOTHING)
-    return [
-        select(raw, (doubts == code).fill_null(value=False), name, code, kept)
-        for code in doubts.unique().drop_nulls().sort()
-    ]
+def _codes(doubts: pl.Series) -> list[str]:
+    return sorted(filter(None, doubts.unique().to_list()))
 
 
 def _doubts(
     raw: pl.DataFrame, frame: pl.DataFrame, found: Mapping[str, _Field]
 ) -> list[pl.DataFrame]:
     tables: list[pl.DataFrame] = []
-    errors = [code for code, entry in problems.catalogue().items() if entry.severity == "error"]
     for name, field_ in found.items():
         if field_.doubts is None:
             continue
@@ -546,9 +541,12 @@ def _doubts(
         if name == "expiry_date":
             is_counted = field_.values.is_null() & kept.is_not_null()
             doubts = doubts.zip_with(~(is_counted & doubts.is_not_null()), _COUNTED)
-        # It is no error where another column has the value.
-        where = kept.is_null() | ~doubts.is_in(errors).fill_null(value=False)
-        tables += _by_code(raw, name, doubts, kept, where=where)
+        for code in _codes(doubts):
+            where = doubts == code
+            # It is no error where another column has the value.
+            if problems.catalogue()[code].severity == "error":
+                where &= kept.is_null()
+            tables.append(select(raw, where, name, code, kept))
     return tables
 
 
@@ -564,7 +562,7 @@ def _with_code(codes: pl.Series | None, where: pl.Series, code: str) -> pl.Serie
 
 def _has(field_: _Field | None, code: str, height: int) -> pl.Series:
     if field_ is None or field_.doubts is None:
-        return pl.repeat(value=False, n=height, dtype=pl.Boolean, eager=True)
+        return pl.Series([False]).new_from_index(0, height)
     return (field_.doubts == code).fill_null(value=False)
 
 

@@ -61,7 +61,7 @@ def placed(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[Found]]:
         return frame.with_columns(ward_province=nowhere, ward_municipality=nowhere), []
     says = frame.select("province", "municipality", _ward_of_eight_digits())
     each = says.unique()
-    table = each.with_columns(
+    table = each.hstack(
         pl.DataFrame(
             [_place(*row) for row in each.iter_rows()],
             schema=[(f"its_{name}", pl.String) for name in _Place._fields],
@@ -86,6 +86,8 @@ def _ward_of_eight_digits() -> pl.Expr:
 
 def _doubts(field: str, found: pl.DataFrame, cells: pl.Series) -> Iterator[Found]:
     codes = found[f"its_{field}_doubt"]
+    if codes.null_count() == len(codes):
+        return
     kept = found["its_municipality"] if field == "municipality" else cells
     for code in codes.unique().drop_nulls().sort():
         yield field, code, (codes == code).fill_null(value=False), kept

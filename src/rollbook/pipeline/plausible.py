@@ -81,14 +81,19 @@ def contradictions(frame: pl.DataFrame, today: dt.date) -> Iterator[Found]:
 
 
 def _of_names(frame: pl.DataFrame) -> Iterator[Found]:
-    first, surname = (frame[name].str.to_lowercase() for name in ("firstname", "surname"))
-    swapped = names.are_swapped(first, surname)
-    whole = names.hold_whole(first, surname, is_first=True)
-    yield from _where("firstname", "names_swapped", swapped, frame["firstname"])
-    whole |= names.are_samples(first, surname)
-    yield from _where("firstname", "name_doubtful", whole, frame["firstname"])
-    whole = names.hold_whole(surname, first, is_first=False) & (first != surname)
-    yield from _where("surname", "name_doubtful", whole, frame["surname"])
+    pairs = frame.select(pl.col("firstname", "surname").str.to_lowercase())
+    rows = pairs.select(names.suspects()).to_series()
+    if not len(rows):
+        return
+    found = pairs[rows].select(**names.doubtful_pairs())
+    nowhere = pl.repeat(value=False, n=frame.height, eager=True)
+    for holds, field, code in (
+        ("are_swapped", "firstname", "names_swapped"),
+        ("is_first_doubtful", "firstname", "name_doubtful"),
+        ("is_surname_doubtful", "surname", "name_doubtful"),
+    ):
+        where = nowhere.clone().scatter(rows, found[holds].fill_null(value=False))
+        yield from _where(field, code, where, frame[field])
 
 
 def _where(field: str, code: str, holds: pl.Series, kept: pl.Series) -> Iterator[Found]:

@@ -53,6 +53,15 @@ def joined(tables: Iterable[pl.DataFrame]) -> pl.DataFrame:
     return pl.concat([NONE, *(table for table in tables if table.height)])
 
 
+def by_severity(tables: Iterable[pl.DataFrame]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The warnings in tables of problems, and the errors."""
+    found = joined(tables)
+    if found.is_empty():
+        return NONE, NONE
+    is_warning = found["severity"] == "warning"
+    return found.filter(is_warning), found.filter(~is_warning)
+
+
 def completed(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows with a ``code`` as a table of problems: the columns that they lack are null."""
     if rows.is_empty():

@@ -461,21 +461,22 @@ def _sheets(opened: _Opened, most_columns: int) -> Iterator[Sheet]:
             raise tables.too_wide(most_columns)
         skipped = header.index + 1 if batch.first_row == 1 else 0
         for part in body.parts(batch.frame.slice(skipped), batch.first_row + skipped):
-            misplaced.check_beside(part.drop(ROW_NUMBER), header, repeated)
+            cells = part.drop(ROW_NUMBER)
+            misplaced.check_beside(cells, header, repeated)
             columns = body.columns
             first_row = int(part[0, ROW_NUMBER])
             # A row in which only merged cells have a value doesn't count.
             own_cells = batch.own.slice(first_row - batch.first_row, part.height)
             has_value = _have_value(own_cells, header.id_column)
             in_part: list[int] = []
-            if (are := totals.are_totals(part.drop(ROW_NUMBER), columns)) is not None:
+            if (are := totals.are_totals(cells, columns)) is not None:
                 in_part = part.filter(are)[ROW_NUMBER].to_list()
                 has_value &= ~are
             total_rows += in_part
             if lines is not None:
                 part, has_value = lines.apart(part, own_cells, has_value, in_part)  # noqa: PLW2901
                 columns = lines.added_to(columns)
-            frame = part.filter(has_value)
+            frame = part if has_value.all() else part.filter(has_value)
             if batch.hidden:
                 hidden_rows += int(frame[ROW_NUMBER].is_in(batch.hidden).sum())
             filled |= _filled(frame, set(columns.unknown) - filled)
@@ -549,9 +550,9 @@ def _have_value(cells: pl.DataFrame, id_column: int) -> pl.Series:
         return cells.select(_HAS_VALUE).to_series()
     # Almost every row has a number in one column, so that column is checked first.
     has_number = is_number(cells.to_series(id_column))
-    others = (~has_number).arg_true()
-    if not len(others):
+    if has_number.all():
         return has_number
+    others = (~has_number).arg_true()
     return has_number.scatter(others, cells[others].select(_HAS_VALUE).to_series())
 
 

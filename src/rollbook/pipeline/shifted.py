@@ -63,15 +63,21 @@ class Ends:
         frame = normalised.frame
         if frame.is_empty():
             return
-        lacking = (
-            validated.problems.filter(pl.col("code").is_in(list(_MISSING)))
-            .group_by(ROW_NUMBER)
-            .agg(pl.col("code").replace_strict(_MISSING, return_dtype=pl.Int64).sum())
-        )
+        self._whole += frame.height
+        for name in _CONTACTS:
+            self._without[name] = self._without.get(name, 0) + frame[name].null_count()
+        self._contacts = None
         numbers, born = frame[ROW_NUMBER], frame["date_of_birth"]
+        found = validated.problems.filter(pl.col("code").is_in(list(_MISSING)))
+        if found.is_empty():
+            self._first = self._first or int(numbers[0])
+            self._last = int(numbers[-1])
+            return
+        missing = pl.col("code").replace_strict(_MISSING, return_dtype=pl.Int64)
+        lacking = found.group_by(ROW_NUMBER).agg(missing.sum())
+        lacking = lacking.with_columns(there=_ALL - pl.col("code")).sort(ROW_NUMBER)
         # A line such as "Signed: J Smith" is below the ID numbers too.
         lines = numbers.filter(born.is_null()).implode()
-        lacking = lacking.with_columns(there=_ALL - pl.col("code")).sort(ROW_NUMBER)
         footers = _footers(frame, lacking).implode()
         is_nobody = (
             (pl.col("there") == 0)
@@ -80,17 +86,13 @@ class Ends:
         )
         for row, bits in lacking.filter(~is_nobody).select(ROW_NUMBER, "there").iter_rows():
             self._partial.setdefault(bits, []).append(row)
-        self._whole += frame.height - lacking.height
-        if lacking.height:
-            self._filled.extend(_with_text(normalised.raw, lacking))
+        self._whole -= lacking.height
+        self._filled.extend(_with_text(normalised.raw, lacking))
         nobody = lacking.filter(is_nobody)[ROW_NUMBER]
         people = numbers.filter(~numbers.is_in(nobody.implode())) if len(nobody) else numbers
         if len(people):
             self._first = self._first or int(people[0])
             self._last = int(people[-1])
-        for name in _CONTACTS:
-            self._without[name] = self._without.get(name, 0) + frame[name].null_count()
-        self._contacts = None
         if lacking.filter(pl.col("code") == _ALL, pl.col(ROW_NUMBER) == numbers[-1]).height:
             cells = frame[-1].select(_CONTACTS).row(0, named=True)
             filled = tuple(name for name, cell in cells.items() if cell is not None)

@@ -107,7 +107,7 @@ class Staged:
         self._aliased.update(normalised.aliased)
         for seen in self._seen:
             seen.add(normalised)
-        self._shortened += normalised.faults.filter(code="id_shortened").height
+        self._shortened += int((normalised.faults["code"] == "id_shortened").sum())
         self._batches.append(
             (
                 replace(sheet, frame=sheet.frame.clear()),

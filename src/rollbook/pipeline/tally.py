@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from rollbook.model import REFUSED
+from rollbook.pipeline.merge import count
 from rollbook.pipeline.read import ROW_NUMBER
 
 if TYPE_CHECKING:
@@ -36,14 +37,17 @@ def tally(batches: Iterable[tuple[pl.DataFrame, ...]]) -> Tally:
     counts: dict[tuple[str, str], int] = {}
     warned = attention = 0
     for lines, problems in batches:
+        outcomes = count(lines)
+        attention += sum(outcomes[name] for name in REFUSED)
+        if problems.is_empty():
+            continue
+        refused = lines[ROW_NUMBER].filter(lines["outcome"].cast(pl.String).is_in(REFUSED))
         by_code = problems.group_by("code", "severity").agg(pl.col(ROW_NUMBER).n_unique())
         for code, severity, rows in by_code.iter_rows():
             counts[code, severity] = counts.get((code, severity), 0) + rows
-        doubtful = problems.filter(severity="warning").select(pl.col(ROW_NUMBER).unique())
-        is_refused = lines["outcome"].cast(pl.String).is_in(REFUSED)
-        refused = lines.filter(is_refused).select(ROW_NUMBER)
-        warned += doubtful.height
-        attention += refused.height + doubtful.join(refused, on=ROW_NUMBER, how="anti").height
+        doubtful = problems[ROW_NUMBER].filter(problems["severity"] == "warning").unique()
+        warned += len(doubtful)
+        attention += int((~doubtful.is_in(refused.implode())).sum())
     ordered = sorted(counts.items(), key=lambda entry: (entry[0][1], -entry[1], entry[0][0]))
     return Tally(
         tuple((code, severity, rows) for (code, severity), rows in ordered), warned, attention

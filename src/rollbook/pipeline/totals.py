@@ -42,7 +42,9 @@ def are_totals(body: pl.DataFrame, columns: ColumnMap) -> pl.Series | None:
     numbers = body.to_series(places["id_number"]).alias("cell")
     # Almost every cell is a whole ID number, which is a faster check than counting digits.
     is_whole = is_number(numbers) & (numbers.str.len_bytes() == LENGTH)
-    suspects = (~is_whole.fill_null(value=False)).arg_true()
+    if is_whole.all():
+        return None
+    suspects = (~is_whole).arg_true()
     has_number = numbers[suspects].str.count_matches("[0-9]") >= _ID_DIGITS
     suspects = suspects.filter(~has_number.fill_null(value=False))
     if not len(suspects):

@@ -53,7 +53,7 @@ class Turned:
             return
         self._headers = first, surname
         self._rows += frame.height
-        self._swapped += normalised.warnings.filter(code="names_swapped").height
+        self._swapped += int((normalised.warnings["code"] == "names_swapped").sum())
         if self._rows - frame.height < _MOST_ROWS:
             names = (pl.col("firstname", "surname")).str.to_lowercase().hash()
             self._batches.append(

@@ -6,7 +6,7 @@ It works on one batch at a time and on each row by itself; ``match`` finds the r
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
@@ -63,7 +63,7 @@ def rules() -> Mapping[str, pl.Expr]:
     }
 
 
-#: Fields whose value is converted.
+#: Fields whose value is converted; see ``_replaced``.
 _REPLACED = ("id_number", "gender", "citizenship", "province", "municipality")
 
 #: Doubts about a name as a whole, which don't matter where the row is refused.
@@ -196,8 +196,10 @@ def _wards_elsewhere(normalised: Normalised, municipality: str) -> pl.DataFrame:
 
 
 def _with_verdicts(frame: pl.DataFrame, invalid: pl.Series, scope: Scope) -> pl.DataFrame:
-    province = pl.col("province").fill_null(pl.lit(scope.province, pl.String))
-    by_ward = pl.col("ward_province")
+    verdict = _verdict(scope)
+    if len(invalid):
+        is_invalid = pl.col(ROW_NUMBER).is_in(invalid.implode())
+        verdict = pl.when(is_invalid).then(pl.lit("invalid")).otherwise(verdict)
     return frame.select(
         ROW_NUMBER,
         *(field for field in FIELDS if field not in _REPLACED),
@@ -205,25 +207,38 @@ def _with_verdicts(frame: pl.DataFrame, invalid: pl.Series, scope: Scope) -> pl.
         "date_of_birth",
         "expiry_is_derived",
         "document",
+        verdict=verdict,
+        **_replaced(scope),
+    )
+
+
+@lru_cache
+def _verdict(scope: Scope) -> pl.Expr:
+    """The verdict of a row without an error."""
+    elsewhere = pl.when(_is_elsewhere(scope)).then(pl.lit("out_of_scope"))
+    return elsewhere.otherwise(pl.lit("valid"))
+
+
+@lru_cache
+def _replaced(scope: Scope) -> Mapping[str, pl.Expr]:
+    """The fields whose value is converted."""
+    province = pl.col("province").fill_null(pl.lit(scope.province, pl.String))
+    by_ward = pl.col("ward_province")
+    return {
         # The ID number's value counts, where the cell is empty or differs.
-        gender=pl.coalesce("gender_from_id", "gender"),
-        citizenship=pl.coalesce("citizenship_from_id", "citizenship"),
-        id_number=pl.coalesce("id_number", "document_key"),
-        verdict=pl.when(pl.col(ROW_NUMBER).is_in(invalid.implode()))
-        .then(pl.lit("invalid"))
-        .when(_is_elsewhere(scope))
-        .then(pl.lit("out_of_scope"))
-        .otherwise(pl.lit("valid")),
+        "gender": pl.coalesce("gender_from_id", "gender"),
+        "citizenship": pl.coalesce("citizenship_from_id", "citizenship"),
+        "id_number": pl.coalesce("id_number", "document_key"),
         # A row without a place belongs to the office that sent it, and in a national office's file
         # to the place of its ward, unless it names a municipality, which would tell the province.
-        province=province.fill_null(pl.when(pl.col("municipality").is_null()).then(by_ward)),
+        "province": province.fill_null(pl.when(pl.col("municipality").is_null()).then(by_ward)),
         # Where neither names it, a ward in the same province does.
-        municipality=pl.coalesce(
+        "municipality": pl.coalesce(
             "municipality",
             pl.lit(scope.municipality, pl.String),
             pl.when(province.fill_null(by_ward) == by_ward).then("ward_municipality"),
         ),
-    )
+    }
 
 
 def _is_elsewhere(scope: Scope) -> pl.Expr:
