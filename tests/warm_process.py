@@ -55,7 +55,7 @@ MODULES = (
 )  # fmt: skip
 CHILD = "rollbook.worker.child"
 #: The commands that start other processes of ours.
-HAVE_CHILDREN = {"serve", "worker", "up", "demo"}
+HAVE_CHILDREN = {"serve", "worker", "up"}
 #: The name of the process beside a copy.
 SPARE = "rollbook-spare"
 #: A request in bytes: an environment may be 128 KB in all.
