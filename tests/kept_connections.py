@@ -7,11 +7,14 @@ statements, temporary tables or channels are left. The next one to the same addr
 process, if that is still there.
 
 Only the product's own connections in the tests' process are kept. What a test opens by psycopg is
-new, as is what the doctor opens, which looks at the settings that new connections get.
+new, as is what the doctor opens. Where a test has given the database settings of its own, which
+new connections get, all are new from then on.
 """
 
 from __future__ import annotations
 
+import select
+import time
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +30,17 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     import pytest
-    from psycopg.pq.abc import PGconn
+    from psycopg.pq.abc import PGconn, PGresult
 
 #: As many as one test has at a time; more are closed.
 MOST = 8
+#: Seconds that PostgreSQL gets for an answer, after which a connection isn't used again.
+ANSWER_S = 0.5
+#: The settings that only new connections to the database get.
+SETTINGS = b"""
+SELECT FROM pg_db_role_setting WHERE setdatabase IN (
+    0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+"""
 OK = pq.ConnStatus.OK
 IDLE, INTRANS = pq.TransactionStatus.IDLE, pq.TransactionStatus.INTRANS
 INERROR = pq.TransactionStatus.INERROR
@@ -73,11 +83,14 @@ def _place(address: str) -> tuple[str, str]:
 def _connected(kind: Any, conninfo: str = "") -> Generator[Any, Any, Any]:
     """In place of ``_connect_gen`` of psycopg's connections."""
     kept = _idle.get(_place(conninfo), {}).get(conninfo, [])
-    pgconn = None
-    while kept and pgconn is None:
-        pgconn = kept.pop()
-        if not _does(pgconn, b"SELECT"):  # PostgreSQL has ended it, or was asked to
-            pgconn.finish()
+    pgconn = kept.pop() if kept else None
+    if pgconn is not None:
+        found = _answer(pgconn, SETTINGS)
+        # PostgreSQL may have ended it, or been asked to: then there is no answer.
+        if found is None or found.status != ExecStatus.TUPLES_OK or found.ntuples:
+            for other in (pgconn, *kept):
+                other.finish()
+            kept.clear()
             pgconn = None
     connection = kind(pgconn or (yield from generators.connect(conninfo)))
     connection.kept_as = conninfo
@@ -106,6 +119,7 @@ def _put_aside(connection: Any) -> None:
     status = pgconn.transaction_status
     if status in {INTRANS, INERROR} and not _does(pgconn, b"ROLLBACK"):
         return
+    # A connection whose answer hasn't come is closed as always.
     if status in {IDLE, INTRANS, INERROR} and _does(pgconn, b"DISCARD ALL"):
         connection._closed = True
         connection.pgconn = _finished()
@@ -114,8 +128,25 @@ def _put_aside(connection: Any) -> None:
 
 def _does(pgconn: PGconn, statement: bytes) -> bool:
     """Whether PostgreSQL carries out a statement."""
-    done = pgconn.exec_(statement).status
-    return done in {ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK}
+    answer = _answer(pgconn, statement)
+    return answer is not None and answer.status == ExecStatus.COMMAND_OK
+
+
+def _answer(pgconn: PGconn, statement: bytes) -> PGresult | None:
+    """The answer to a statement; None where PostgreSQL has ended the connection, or is frozen."""
+    deadline = time.monotonic() + ANSWER_S
+    try:
+        pgconn.send_query(statement)
+        while pgconn.flush() or pgconn.is_busy():
+            left_s = max(0.0, deadline - time.monotonic())
+            if not select.select([pgconn.socket], [], [], left_s)[0]:
+                return None
+            pgconn.consume_input()
+        answer = pgconn.get_result()
+        rest = pgconn.get_result()
+    except psycopg.OperationalError:
+        return None
+    return answer if rest is None else None
 
 
 @cache

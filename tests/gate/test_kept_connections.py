@@ -79,6 +79,16 @@ def test_a_connection_that_is_ended_or_in_use_is_not_given_out(database_url: str
         assert process(second) != pid
 
 
+def test_a_connection_has_the_settings_that_the_database_has_since(database_url: str) -> None:
+    shown = "SELECT current_setting('search_path') AS path"
+    with connect(database_url) as first:
+        row = first.execute("SELECT current_database() AS name").fetchone()
+        assert row is not None
+        first.execute(f"ALTER DATABASE {row['name']} SET search_path = earlier, public".encode())
+    with connect(database_url) as second:
+        assert second.execute(shown).fetchone() == {"path": "earlier, public"}
+
+
 async def test_a_statement_that_runs_ends_with_its_connection(database_url: str) -> None:
     pool = make_pool(database_url, max_size=1)
     async with pool, pool.connection() as connection:
