@@ -152,7 +152,7 @@ class Column(NamedTuple):
         """Spread what was found for the texts over the rows."""
         if self.places is None:
             return values
-        return self.cells if values is self.texts else values.gather(self.places)
+        return self.cells if values is self.texts else values[self.places]
 
 
 def column_of(cells: pl.Series) -> Column:
