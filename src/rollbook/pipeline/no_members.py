@@ -19,7 +19,7 @@ from rollbook.pipeline.reading import Note
 from rollbook.pipeline.values import written
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 #: The problem of each row that was read though the name of its sheet or file says so.
 CODE: Final = "sheet_of_former"
@@ -114,8 +114,13 @@ def notes(names: Sequence[str]) -> Iterator[Note]:
 
 def pattern(*lists: str) -> str:
     """A pattern, in the syntax of polars, of the words and phrases of these lists."""
-    phrases = sorted({one for name in lists for one in _written()[name]}, key=len, reverse=True)
-    return "|".join(_GAP.join(map(re.escape, phrase.split())) for phrase in phrases)
+    return phrases(one for name in lists for one in _written()[name])
+
+
+def phrases(words: Iterable[str]) -> str:
+    """The same of given words and phrases, the longest first."""
+    ordered = sorted(set(words), key=len, reverse=True)
+    return "|".join(_GAP.join(map(re.escape, phrase.split())) for phrase in ordered)
 
 
 def _is_opposite(text: str) -> bool:

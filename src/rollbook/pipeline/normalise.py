@@ -21,6 +21,7 @@ from rollbook.pipeline import (
     names,
     own_fields,
     problems,
+    remarks,
 )
 from rollbook.pipeline.cells import Understood
 from rollbook.pipeline.columns import (
@@ -39,7 +40,6 @@ from rollbook.pipeline.places import placed, provinces
 from rollbook.pipeline.plausible import contradictions, latest_past
 from rollbook.pipeline.problem_table import by_severity, select
 from rollbook.pipeline.read import ROW_NUMBER
-from rollbook.pipeline.remarks import departures
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -272,7 +272,7 @@ def normalise(
             select(cells_said, where, birth_dates.NAME, code, born)
             for code, where in of_births.items()
         ]
-    batch.doubts += departures(sheet, batch.headers)
+    batch.doubts += remarks.doubts(sheet, batch.headers, frame)
     birth = batch.own.rules.get("date_of_birth")
     if birth is not None and birth.least_age is not None:
         is_young = own_fields.too_young(frame["date_of_birth"], birth.least_age, today)

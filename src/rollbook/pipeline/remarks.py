@@ -1,30 +1,55 @@
-"""Cells of remarks, and of a status, which say that the person may no longer be a member.
+"""Remarks: columns that aren't read, and a status, which speak against a row.
 
-The row is read like the others, so the words must not go unseen.
+The person may no longer be a member or never have been one, or the payment may have failed. The
+row is read like the others, so the words must not go unseen.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from rollbook.pipeline.columns import is_of_other_person
-from rollbook.pipeline.no_members import pattern
+from rollbook.pipeline.columns import is_correction, is_of_other_person
+from rollbook.pipeline.no_members import pattern, phrases
 from rollbook.pipeline.problem_table import select
 from rollbook.pipeline.read import ROW_NUMBER
+from rollbook.pipeline.values import written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rollbook.pipeline.read import Sheet
 
-CODE: Final = "may_have_left"
+LEFT: Final = "may_have_left"
+NO_MEMBER: Final = "may_be_no_member"
+NOT_PAID: Final = "payment_failed"
+
+
+def _of_remarks(*lists: str) -> str:
+    return phrases(one for name in lists for one in written("remarks.toml")[name])
+
+
+_END: Final = r"\s*[.!?]*\s*$"
+_YES_NO: Final = r"(?:\(?(?:y(?:es)?|j|ja)\W+n(?:o|ee)?\)?)?"
 _SAYS_SO: Final = pattern("everywhere", "of_remarks")
-_LEFT: Final = (
-    rf"(?i)\b(?:{_SAYS_SO})\b|^\s*(?:{pattern('whole_remarks')})\s*[.!]*\s*$"
+_HAS_LEFT: Final = (
+    rf"(?i)\b(?:{_SAYS_SO}|{_of_remarks('gone_or_wrong')})\b"
+    rf"|^\s*(?:{pattern('whole_remarks')}|{_of_remarks('gone')}){_END}"
     rf"|^\W*(?:(?:has|have|now)\W+)?joined\s+(?:the\s+)?(?:{pattern('parties')})\W*$"
 )
+_IS_NO_MEMBER: Final = (
+    rf"(?i)^\W*(?:{_of_remarks('examples')})(?:\W|$)|^\W*(?:{_of_remarks('others')}){_END}"
+    rf"|^\W*(?:{_of_remarks('duplicates')})(?:\W+(?:of|van|with|entry|record|row|ry|see|sien)\b.*)?{_END}"
+)
+_WAS_NOT_PAID: Final = (
+    rf"(?i)(?:^|\W)(?:{_of_remarks('failed_payment')})(?:\W|$)"
+    rf"|^\s*(?:{_of_remarks('whole_failed_payment')})(?:\s*[-:,(].*)?{_END}"
+)
+#: What may be in a cell under any header. Few cells of a file have it, and only these are looked
+#: at closely.
+_ANY: Final = f"{_HAS_LEFT}|{_IS_NO_MEMBER}|{_WAS_NOT_PAID}"
 #: "Not deceased", which says the opposite. Phrases with a "not" of their own aren't taken apart.
 _NOT: Final = (
     r"(?i)\b(?:not|never|isn.?t|nie|nooit)\s+(?:yet\s+|been\s+|to\s+be\s+)*"
@@ -36,13 +61,16 @@ _RELATIVE: Final = (
     r"|vader|moeder|ouers?|vrou|eggenoot)\b[ ,:]*(?:(?:is|has|have|was|were|both) )*"
     r"(?:deceased|died|dead|passed (?:away|on)|oorlede)\b"
 )
-_YES_NO: Final = r"(?:\(?(?:y(?:es)?|j|ja)\W+n(?:o|ee)?\)?)?"
 #: Headers such as "Deceased?" or "Date of death", under which any cell but these says so.
 _HEADER: Final = (
-    r"(?i)^\W*(?:(?:date|day|reason|datum|rede)\W+(?:(?:of|for|van|vir)\W+)?)?(?:member\W+)?"
-    r"(?:is\W+|has\W+|to\W+be\W+)?(?:deceased|death|died|resigned|resignation|suspended|suspension"
-    r"|expelled|expulsion|left|leaving|removed?|removal|deleted?|terminated|termination|cancelled"
-    r"|canceled|cancellation|inactive|exit|exited|withdrawn|oorlede|sterfdatum|bedank|geskors"
+    r"(?i)^\W*date\W+out\W*$"
+    r"|^\W*(?:(?:date|day|reason|datum|rede)\W+(?:(?:of|for|van|vir)\W+)?)?(?:member\W+)?"
+    r"(?:is\W+|has\W+|to\W+be\W+)?(?:deceased|death|died|resigned|resignation|resign|suspended"
+    r"|suspension|expelled|expulsion|left|leaving|left\W+on|removed?|removal|deleted?|terminated"
+    r"|termination|cancelled|canceled|cancellation|inactive|exit|exited|withdrawn|withdrawal"
+    r"|dod|struck\W+off|dismissed|dismissal|retrenched|opt(?:ed)?\W*out"
+    r"|do\W+not\W+contact|unsubscribed?|blacklisted|barred|blocked|deregistered|transferred\W+out"
+    r"|oorlede|sterfdatum|bedank|geskors|uitgetree|uittree"
     r"|verwyder|gekanselleer|onaktief|ushonile|hlokahetse)"
     r"\W*(?:date|datum|reason|rede|member|membership)?"
     rf"\W*{_YES_NO}\W*$"
@@ -62,26 +90,91 @@ _NO: Final = (
     r"(?i)^\s*(?:n|no|nee|cha|hayi|tjhe|nnyaa|false|f|0+(?:[.,]0+)?|none|nil|n\W?a\W?|not\b.*|nie\b.*"
     r"|unknown|alive|living|lewend|active|aktief|current|member|lid|never|nooit|[-\u2013\u2014.?]+)?\s*$"
 )
+_PLAIN_NO: Final = r"n|no|nee|cha|hayi|tjhe|nnyaa|false"
 #: Errors of formulas, as a look-up in the list of the dead has for everybody else.
 _ERROR: Final = r"^\s*(?:#|Err:)"
+#: Headers of what became of a payment: "Payment Status", "Bank Response".
+_OF_PAYMENT: Final = (
+    r"(?i)\b(?:pay(?:ment)?|paid|debit|deduction|collection|bank|betaling|betaal|debiet|aftrekking)"
+    r"\b.*\b(?:status|response|result|outcome|reason|returned?|uitslag|antwoord|rede)\b"
+)
+#: Headers such as "Paid?", under which a "no" says that it didn't come.
+_IS_PAID: Final = (
+    r"(?i)^\W*(?:(?:is|has|fees?|subs?|subscription|membership|amount)\W+)*(?:paid|betaal"
+    r"|(?:payment|betaling)\W+(?:received|made|successful|cleared|ontvang)|ubhadele|ukhokhile|uhlawule)"
+    rf"\W*{_YES_NO}\W*$"
+)
+#: Headers of what is done with the member, as in a list of changes of an employer.
+_OF_CHANGE: Final = (
+    r"(?i)^\W*(?:action|movement|change|transaction|instruction|aksie|beweging|verandering)s?"
+    r"(?:\W+(?:type|code|required|needed|tipe))?\W*$|^\W*type\W+of\W+(?:change|transaction)\W*$"
+)
+#: Headers of what the person is to the member: "Relationship to main member".
+_OF_RELATION: Final = (
+    r"(?i)^\W*(?:relation(?:ship)?|verwantskap|ubudlelwane)\b(?:\W+(?:to|with|aan|met)\b.*)?\W*$"
+    r"|^\W*(?:(?:member|person|life|lives?|lid)\W*)?(?:type|category|class|tipe|kategorie)\W*$"
+)
+#: Headers such as "Member/Dependant", under which a letter says which.
+_OF_DEPENDANTS: Final = (
+    r"(?i)^\W*(?:member|main|principal|lid)\W+(?:or\W+|of\W+)?(?:dep|dependa?nts?|afhanklikes?)\W*$"
+)
+#: The first of these may also be what the next of kin is to the member.
+_BARE_RELATION: Final = r"(?i)^\W*(?:relation(?:ship)?|verwantskap|ubudlelwane)\W*$"
+#: Headers of a consent or a decision on an application, under which a "no" refuses it.
+_OF_CONSENT: Final = (
+    r"(?i)\b(?:consent|consents|popia?|agree|approved|approval|accepted|acceptance|toestemming"
+    r"|goedgekeur|aanvaar|imvume)\b|\b(?:application|aansoek)\W+status\b"
+)
+#: Consents to something else than membership.
+_OF_OTHER_CONSENT: Final = (
+    r"(?i)\b(?:marketing|photo\w*|pictures?|images?|sms|smses|whatsapp|e?-?mails?|newsletters?|contact"
+    r"|contacted|bemarking|foto\w*|debit|deduction|payment)\b"
+)
+_REFUSES: Final = (
+    rf"(?i)^\s*(?:{_PLAIN_NO}|i\s+do\s+not\b.*|i\s+don.?t\b.*|not\b.*|nie\b.*|rejected|declined|refused"
+    r"|denied|pending|awaiting.*|withdrawn|afgekeur|geweier|hangende)\W*$"
+)
+_IS_REFUSED: Final = rf"(?i)^\s*(?:{_of_remarks('refused')}){_END}"
+#: Fields that are read and may say so.
+_READ: Final = ("status", "subscription")
+#: A cell's meaning under headers of a kind: the code, and what the header and the cell have.
+_BELOW: Final = (
+    (NOT_PAID, _OF_PAYMENT, rf"(?i)\b(?:{_of_remarks('below_payment')})\b"),
+    (NOT_PAID, _IS_PAID, rf"(?i)^\s*(?:{_PLAIN_NO}|{_of_remarks('below_payment')}){_END}"),
+    (LEFT, _OF_CHANGE, rf"(?i)^\W*(?:{_of_remarks('of_leaving')}){_END}"),
+    (NO_MEMBER, _OF_RELATION, rf"(?i)^\W*(?:{_of_remarks('relatives')})(?:\W*[0-9]+)?{_END}"),
+    (NO_MEMBER, _OF_DEPENDANTS, r"(?i)^\s*(?:d|dep|a|afh)\W*$"),
+    (NO_MEMBER, _OF_CONSENT, _REFUSES),
+)
+_HEADERS: Final = (_HEADER, _INVERSE, _OF_OTHER_CONSENT, *(header for _, header, _ in _BELOW))
 
 
-def departures(sheet: Sheet, headers: dict[str, str]) -> Iterator[pl.DataFrame]:
+def doubts(sheet: Sheet, headers: dict[str, str], values: pl.DataFrame) -> Iterator[pl.DataFrame]:
     """The warnings on the cells that say so, as ``normalise`` has them.
 
-    They are those of columns that aren't read, and of the status of the membership, which is. An
-    unread column's header is added to ``headers``, under the name that its warnings have.
+    They are those of columns that aren't read, of the status and the type of the membership, which
+    are, and of corrections, which may be remarks. An unread column's header is added to
+    ``headers``, under the name that its warnings have. ``values`` has what was read of the rows: it
+    matters only of those with a payment's date or amount whether it came.
     """
+    pays = pl.col("last_payment").is_not_null() | pl.col("membership_amount").is_not_null()
+    has_payment = values.select(pays).to_series()
+    has_others = any(map(is_of_other_person, sheet.columns.unknown))
     for number, header in enumerate(sheet.columns.unknown, start=1):
-        if not is_of_other_person(header):
-            yield from _of_column(sheet, header, f"remark/{number}", headers)
-    for number, header in enumerate(sheet.columns.headers.get("status", ()), start=1):
-        name = "status" if number == 1 else f"status/{number}"
-        yield from _of_column(sheet, header, name, headers)
+        is_of_kin = has_others and re.search(_BARE_RELATION, header)
+        is_of_other = is_of_other_person(header) and not re.search(_OF_DEPENDANTS, header)
+        if not (is_of_kin or is_of_other):
+            yield from _of_column(sheet, header, f"remark/{number}", headers, has_payment)
+    for field, found in sheet.columns.headers.items():
+        for number, header in enumerate(found, start=1):
+            if field in _READ or is_correction(header):
+                name = field if number == 1 else f"{field}/{number}"
+                name = name if field in _READ else f"remark/{name}"
+                yield from _of_column(sheet, header, name, headers, has_payment)
 
 
 def _of_column(
-    sheet: Sheet, header: str, name: str, headers: dict[str, str]
+    sheet: Sheet, header: str, name: str, headers: dict[str, str], has_payment: pl.Series
 ) -> Iterator[pl.DataFrame]:
     # By position: a header such as "^ID$" would be a pattern.
     cells = sheet.frame.to_series(sheet.frame.get_column_index(header)).alias("value")
@@ -89,17 +182,41 @@ def _of_column(
         return
     # By polars: its patterns take a header of any length in linear time.
     of_header = pl.select(
-        left=pl.lit(header).str.contains(_HEADER), stays=pl.lit(header).str.contains(_INVERSE)
+        pl.lit(header).str.contains(one).alias(str(number)) for number, one in enumerate(_HEADERS)
     )
-    if of_header["left"].item():
-        says_so = ~cells.str.contains(_NO)
-    else:
-        bare = cells.str.replace_all(_RELATIVE, "").str.replace_all(_NOT, "")
-        says_so = bare.str.contains(_LEFT)
-        if of_header["stays"].item() or name.startswith("status"):
-            says_so |= cells.str.contains(_SAYS_NO)
-    where = (says_so & ~cells.str.contains(_ERROR)).fill_null(value=False)
-    if where.any():
-        headers.setdefault(name, header)
-        raw = pl.DataFrame([sheet.frame[ROW_NUMBER], cells.alias(name)])
-        yield select(raw, where, name, CODE)
+    leaves, stays, is_other_consent, *below = of_header.row(0)
+    is_status = name.partition("/")[0] == "status"
+    found = dict(_of_cells(cells))
+    if leaves:
+        found[LEFT] = ~cells.str.contains(_NO)
+    elif stays or is_status:
+        found[LEFT] = found[LEFT] | cells.str.contains(_SAYS_NO)
+    if is_status:
+        found[NO_MEMBER] = found[NO_MEMBER] | cells.str.contains(_IS_REFUSED)
+    for (code, of, cell), applies in zip(_BELOW, below, strict=True):
+        if applies and not (of is _OF_CONSENT and is_other_consent):
+            found[code] = found[code] | cells.str.contains(cell)
+            if code is NOT_PAID:
+                found[LEFT] = found[LEFT] & ~found[code]
+    found[NOT_PAID] = found[NOT_PAID] & has_payment
+    seen = cells.str.contains(_ERROR).fill_null(value=True)
+    for code, where in found.items():
+        says_so = where.fill_null(value=False) & ~seen
+        if says_so.any():
+            seen |= says_so
+            headers.setdefault(name, header)
+            raw = pl.DataFrame([sheet.frame[ROW_NUMBER], cells.alias(name)])
+            yield select(raw, says_so, name, code)
+
+
+def _of_cells(cells: pl.Series) -> Iterator[tuple[str, pl.Series]]:
+    """What the cells say under any header."""
+    rows = cells.str.contains(_ANY).fill_null(value=False).arg_true()
+    some = cells.gather(rows)
+    bare = some.str.replace_all(_RELATIVE, "").str.replace_all(_NOT, "")
+    for code, where in (
+        (LEFT, bare.str.contains(_HAS_LEFT)),
+        (NOT_PAID, some.str.contains(_WAS_NOT_PAID)),
+        (NO_MEMBER, some.str.contains(_IS_NO_MEMBER)),
+    ):
+        yield code, pl.repeat(value=False, n=len(cells), eager=True).scatter(rows, where)

@@ -97,6 +97,8 @@ ROWS: dict[str, dict[str, str]] = {
     "ward_unclear": {"Ward": "7.98E+07"},
     "ward_in_other_place": {"Ward": "59500001"},
     "may_have_left": {"Remarks": "Deceased"},
+    "may_be_no_member": {"Remarks": "Example"},
+    "payment_failed": {"Last Payment": "2026-01-01", "Remarks": "R/D"},
     "name_initials": {"Firstname": "JP"},
     "name_doubtful": {"Surname": "Nkosi (deceased)"},
     "names_swapped": {"Firstname": "Nkosi", "Surname": "Thandi"},

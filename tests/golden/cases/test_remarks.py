@@ -1,0 +1,129 @@
+"""Columns that aren't read and statuses which speak against a row, end to end."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+from tests.files import id_number, one_sheet
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.pipeline_run import Done, Site
+
+NOW = dt.datetime(2026, 11, 29, 8, 0, tzinfo=dt.UTC)
+Says = dict[str, str | None]
+LEFT, NO_MEMBER, NOT_PAID = "may_have_left", "may_be_no_member", "payment_failed"
+NAMES = ("ID Number", "Firstname", "Surname", "Last Payment")
+PAID = "2026-03-01"
+
+
+def send(site: Site, columns: Mapping[str, Says], payment: str = PAID) -> tuple[Done, list[Says]]:
+    """Send a row for each cell of each column, and give what is said of each column's cells."""
+    cells = [(header, cell) for header, says in columns.items() for cell in says]
+    rows = [
+        (
+            *(id_number(number), "Nomsa", "Dube", payment),
+            *(text if one == header else "" for one in columns),
+        )
+        for number, (header, text) in enumerate(cells)
+    ]
+    done = site.send(one_sheet([(*NAMES, *columns), *rows]), "list.xlsx")
+    assert done.outcomes["inserted"] == len(cells)
+    said: dict[str, Says] = {header: {} for header in columns}
+    for (header, cell), row in zip(cells, done.rows, strict=True):
+        found = [(one["column"], one["code"]) for one in row["problems"] or ()]
+        assert {column for column, _ in found} <= {header}
+        said[header][cell] = next((code for _, code in found), None)
+        assert len(found) <= 1
+    return done, list(said.values())
+
+
+def test_a_payment_that_failed_is_flagged(site: Site) -> None:
+    columns: dict[str, Says] = {
+        "Payment Status": {
+            "Paid": None, "Unpaid": NOT_PAID, "Failed": NOT_PAID, "Reversed": NOT_PAID,
+            "Returned - no funds": NOT_PAID, "Pending": NOT_PAID, "Successful": None,
+        },
+        "Bank Response": {
+            "00 Accepted": None, "02 Not provided for": NOT_PAID, "R/D": NOT_PAID,
+            "Account closed": NOT_PAID, "Refer to drawer": NOT_PAID, "Rejected": NOT_PAID,
+        },
+        "Paid?": {"Yes": None, "No": NOT_PAID, "not yet paid": NOT_PAID, "R20": None},
+        "Status": {"Paid": None, "Arrears": None, "Reversed": NOT_PAID, "Unpaid": None},
+        "Remarks": {
+            "cheque bounced": NOT_PAID, "debietorder misluk": NOT_PAID, "paid late": None,
+            "Refund - see bank": NOT_PAID, "names reversed on card": None,
+        },
+        "2025": {"not paid": None, "R120": None},
+        "Payment Method": {"Debit order": None, "Stop order": None},
+    }  # fmt: skip
+    _, said = send(site, columns)
+    assert said == list(columns.values())
+
+
+def test_of_a_row_without_a_payment_it_does_not_matter(site: Site) -> None:
+    columns: dict[str, Says] = {"Payment Status": {"Unpaid": None}, "Remarks": {"R/D": None}}
+    _, said = send(site, columns, payment="")
+    assert said == list(columns.values())
+
+
+def test_one_who_may_be_no_member_is_flagged(site: Site) -> None:
+    columns: dict[str, Says] = {
+        "Relationship": {
+            "Self": None, "Main member": None, "Wife": NO_MEMBER, "Son": NO_MEMBER,
+            "Child 2": NO_MEMBER, "Dependant": NO_MEMBER, "Beneficiary": NO_MEMBER,
+        },
+        "Type": {
+            "Member": None, "Ordinary": None, "Spouse": NO_MEMBER, "Visitor": NO_MEMBER,
+            "Applicant": NO_MEMBER,
+        },
+        "Member/Dependant": {"M": None, "D": NO_MEMBER},
+        "Approved": {"Yes": None, "No": NO_MEMBER, "Pending": NO_MEMBER},
+        "Application Status": {"Approved": None, "Rejected": NO_MEMBER},
+        "Do you consent to your information being processed?": {
+            "I agree": None, "I do not agree": NO_MEMBER,
+        },
+        "Consent to marketing": {"No": None},
+        "Status": {"Active": None, "Rejected": NO_MEMBER, "Visitor": NO_MEMBER},
+        "Notes": {
+            "EXAMPLE - delete this row": NO_MEMBER, "e.g.": NO_MEMBER, "test entry": NO_MEMBER,
+            "Duplicate of row 5": NO_MEMBER, "duplicate card issued": None, "dubbel": NO_MEMBER,
+            "set a good example": None, "visitor centre": None,
+        },
+    }  # fmt: skip
+    _, said = send(site, columns)
+    assert said == list(columns.values())
+
+
+def test_a_relationship_may_be_that_of_the_next_of_kin(site: Site) -> None:
+    columns: dict[str, Says] = {
+        "Next of kin": {"Thandi Nkosi": None},
+        "Relationship": {"Wife": None},
+        "Relationship to main member": {"Wife": NO_MEMBER, "Self": None},
+    }
+    _, said = send(site, columns)
+    assert said == list(columns.values())
+
+
+def test_one_who_goes_in_a_list_of_changes_is_flagged(site: Site) -> None:
+    columns: dict[str, Says] = {
+        "Action": {"Add": None, "Update": None, "Terminate": LEFT, "Stop": LEFT, "delete": LEFT},
+        "Transaction Type": {"New member": None, "Transfer out": LEFT, "Termination": LEFT},
+        "Movement": {"IN": None, "OUT": LEFT},
+        "Time out": {"17:00": None},
+        "Date out": {"2026-01-01": LEFT},
+        "Opt out": {"Yes": LEFT, "No": None},
+        "ID Verified": {"Yes": None, "Invalid ID": LEFT, "Deceased per DHA": LEFT},
+        "Status": {
+            "Struck off": LEFT, "Dismissed": LEFT, "Withdrawn": LEFT, "Lapsed": None,
+            "Uitgetree": LEFT,
+        },
+        "Remarks": {
+            "†": LEFT, "not staying here anymore": LEFT, "ID belongs to sister": LEFT,
+            "Skrap asb": LEFT, "out of town": None, "stop order form signed": None,
+        },
+    }  # fmt: skip
+    _, said = send(site, columns)
+    assert said == list(columns.values())
