@@ -90,6 +90,7 @@ _DITTO: Final = frozenset(
             "njengangenhla",
             "njengasentla",
             "id.",
+            "the same",
             "same address",
             "same number",
             "see above",
@@ -104,13 +105,22 @@ _DITTO_SIGNS: Final = (
 )
 #: The form in which a CSV file prevents a spreadsheet program from reading digits as a number.
 _TEXT_FORMULA: Final = r'^="([^"]*)"$'
+#: The words for a value that isn't there, and what a form shows in place of one that nobody chose.
+_NO_VALUE: Final = (
+    r"not (?:applicable|available|given|provided|supplied|stated|known)|unknown|tb[acd]|don'?t know"
+    r"|to (?:follow|be (?:confirmed|advised|announced|provided|supplied))|no address|onbekend"
+    r"|nie (?:beskikbaar|van toepassing(?: nie)?)|weet nie|geen adres|ayaziwa|akwaziwa|alwaziwa"
+    r"|[-(\[< ]*(?:(?:please )?(?:select|choose)(?: one| an? [a-z]+| option| from list)?"
+    r"|kies(?: een| asseblief)?)[-.:)\]> \x{2026}]*"
+    r"|(?:click or tap|tap or click|click) here to enter (?:text|a date)\.?"
+)
 #: The texts that mean "no value".
 _NOTHING: Final = (
     r"(?i)^(?:n/a|n\.a\.?|n\.?v\.?t\.?|[(<\[]?null[)>\]]?|\\n|nan|nat|<na>|undefined|\(?blank\)?|"
-    r"-+|[\x{2013}\x{2014}]+|\.+|_+|/+|\*+|['|,;:~]+)$|^(?:NA|na)$"
+    rf"-+|[\x{{2013}}\x{{2014}}]+|\.+|_+|/+|\*+|\x{{2026}}+|['|,;:~]+|{_NO_VALUE})$|^(?:NA|na)$"
 )
-#: The longest of these, in bytes, and room for more dashes.
-_MOST_NOTHING: Final = 12
+#: The longest of these, in bytes, and room for more dots on a line.
+_MOST_NOTHING: Final = 60
 #: All texts that ``shown``, ``clean``, ``faults`` or ``without_nothing`` may change or report, and
 #: a few more. One pattern is read faster than the steps, and few texts of a file match it.
 _ODD: Final = (

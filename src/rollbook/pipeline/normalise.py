@@ -17,13 +17,13 @@ from rollbook.pipeline import (
     birth_dates,
     cells,
     corrections,
+    free_texts,
     id_numbers,
     names,
     own_fields,
     problems,
     remarks,
 )
-from rollbook.pipeline.cells import Understood
 from rollbook.pipeline.columns import (
     FULL_NAME,
     REQUIRED,
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from rollbook.pipeline.aliases import Aliases
+    from rollbook.pipeline.cells import Understood
     from rollbook.pipeline.dates import Used
     from rollbook.pipeline.read import Sheet
 
@@ -72,67 +73,6 @@ _CITIZENSHIP: Final = id_numbers.citizenship(pl.col("id_number"))
 _COUNTED: Final = pl.Series(["expiry_unclear"])
 
 
-#: Texts that are a whole date, a boolean cell, a long number, an e-mail address, a formula, or what
-#: another cell says.
-_UNLIKELY: Final = (
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2} (?:[0-9]{2}:[0-9]{2}:[0-9]{2}|\([^()]*\))|true|false|TRUE|FALSE"
-    r"|[0-9]{1,4}[/.][0-9]{1,2}[/.][0-9]{2,4}"
-    r"|\+?[0-9][0-9 -]{7,}[0-9](?:\.0)?|\S+@\S+\.\S+|=.*"
-    r"|(?i:same(?: as .*)?|selfde)"
-)
-#: Amounts with cents, and whole ones; "R56" in an address is a road.
-_CENTS: Final = r"(?:R ?)?[0-9][0-9 ]*[.,][0-9]{2}"
-_RAND: Final = r"R ?[0-9][0-9 ]*"
-#: Of a ward or a voting district.
-_CODE: Final = "[0-9]{8}"
-#: Words of another status than that of a membership, two statuses, and no status at all.
-_OTHER_STATUS: Final = (
-    r"^(?i:(?:un)?married|single|divorced|separated|widow(?:ed|er)?|engaged|cohabiting|ongetroud"
-    r"|getroud|geskei|enkel|weduwee|wewenaar|ushadile|utshatile|akashadile|akatshatanga"
-    r"|(?:self[ -]?)?employed|unemployed|student|scholar|learner|pensioner|retired|housewife"
-    r"|werkloos|werkend|afgetree|pensionaris|uyasebenza|akasebenzi|umfundi"
-    r"|see .*|sien .*|\p{L}+ ?/ ?\p{L}+|\?+|[0-9]+(?:[.,]0)?|x)$"
-)
-
-
-def _text(texts: pl.Series) -> Understood:
-    """The text as it is; a letter that was lost before the file came here is a doubt."""
-    return Understood(texts, cells.coded(texts.str.contains("\ufffd", literal=True), "letter_lost"))
-
-
-def _words(*also: str) -> Callable[[pl.Series], Understood]:
-    """The text as it is; a value of another kind of column, or one of ``also``, is a doubt too."""
-    unlikely = f"^(?:{'|'.join((_UNLIKELY, *also))})$"
-
-    def meaning(texts: pl.Series) -> Understood:
-        found = _text(texts)
-        is_unlikely = texts.str.contains(unlikely)
-        doubts = cells.coded(is_unlikely, "text_unlikely").fill_null(found.doubts)
-        return Understood(texts, doubts) if is_unlikely.any() else found
-
-    return meaning
-
-
-def _status(texts: pl.Series) -> Understood:
-    """The text as it is; a marital status, an occupation and no status at all are a doubt."""
-    found = _words(_CENTS, _RAND, _CODE)(texts)
-    return cells.also_doubted(found, texts.str.contains(_OTHER_STATUS), "value_unknown")
-
-
-def _spelling(field: str, code: str | None) -> Callable[[pl.Series], Understood]:
-    """The one spelling of a known value; another is a doubt, and without a code it stays."""
-
-    def meaning(texts: pl.Series) -> Understood:
-        found = cells.known_spelling(field, texts)
-        if found.null_count() == texts.null_count():
-            return Understood(found, cells.nulls(len(found)))
-        is_unknown = found.is_null() & texts.is_not_null()
-        doubts = cells.coded(is_unknown, code or "value_unknown")
-        return Understood(found if code else found.fill_null(texts), doubts)
-
-    return meaning
-
-
 #: How the cells of a field are read. Dates, ID numbers and full names have functions of their own,
 #: and a field that isn't here is text.
 _MEANINGS: Final[Mapping[str, Callable[[pl.Series], Understood]]] = {
@@ -146,17 +86,11 @@ _MEANINGS: Final[Mapping[str, Callable[[pl.Series], Understood]]] = {
     "membership_amount": amounts.amounts,
     "age": cells.ages,
     "province": provinces,
-    "gender": _spelling("gender", "gender_unknown"),
-    "citizenship": _spelling("citizenship", "citizenship_unknown"),
-    "race": _spelling("race", None),
-    "language": _spelling("language", None),
-    **dict.fromkeys(
-        ("occupation", "qualification", "voting_station"), _words(_CENTS, _RAND, _CODE)
-    ),
-    "status": _status,
-    "residential_address": _words(_CENTS),
-    # A region may be "R1", and a subscription is often an amount.
-    **dict.fromkeys(("region", "subscription"), _words(_CODE)),
+    "gender": free_texts.spelling("gender", "gender_unknown"),
+    "citizenship": free_texts.spelling("citizenship", "citizenship_unknown"),
+    "race": free_texts.spelling("race", None),
+    "language": free_texts.spelling("language", None),
+    **free_texts.MEANINGS,
 }
 
 
@@ -428,7 +362,7 @@ class _Batch:
             self.date_orders[name, header] = used
             is_1904 = self._sheet.is_1904
             return dates(texts, used.order, name, self._today, is_1904=is_1904)
-        return _MEANINGS.get(name, _text)(texts)
+        return _MEANINGS.get(name, free_texts.as_written)(texts)
 
     def _with_other(self, first: _Field, other: _Field, name: str) -> _Field:
         """The cells of a field that another column holds as well."""

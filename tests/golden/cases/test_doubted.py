@@ -307,3 +307,43 @@ def test_initials_and_suffixes_of_a_whole_name_are_neither_surname_nor_first_nam
     send(desk, ("Full Name",), (whole,))
     [member] = desk.members().values()
     assert (member["firstname"], member["surname"]) == (first, surname)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "unknown", "Not given", "TBC", "to follow", "don't know", "Onbekend", "nie beskikbaar",
+        "-- Select --", "Please select", "Select an option", "Choose an item.", "Kies...",
+        "Click or tap here to enter text.", "." * 30,
+    ],
+)  # fmt: skip
+def test_what_a_form_shows_where_nobody_chose_replaces_no_value(cell: str, site: Site) -> None:
+    texts = ("Address", "Occupation", "Voting Station", "Region", "Subscription", "Qualification")
+    headers = ("Firstname", "Surname", *texts)
+    send(site, headers, ("Nomsa", "Dube", *("Old",) * len(texts)))
+    done = send(site, headers, ("Nomsa", "Dube", *(cell,) * len(texts)))
+    assert (codes(done), done.outcomes["unchanged"]) == ([set()], 1)
+
+
+def test_marks_of_a_checklist_and_pointers_to_a_form_are_kept_and_flagged(site: Site) -> None:
+    unlikely = {
+        "Address": ["Y", "✓", "x", "none", "1804", "see form", "on file", "[Address]", "pending"],
+        "Occupation": ["Yes", "√", "5", "as per form", "refused to give"],
+        "Voting Station": ["N", "33", "geen", "sien vorm"],
+        "Region": ["Yes", "ja", "outstanding"],
+        "Qualification": ["Y", "see ID"],
+    }
+    likely = {
+        "Address": ["12 Long St", "See View Flats", "No 5 Main Rd"], "Region": ["1", "R1"],
+        "Occupation": ["None", "Nil"], "Qualification": ["12", "None"], "Status": ["Pending"],
+        "Subscription": ["Yes", "100"],
+    }  # fmt: skip
+    headers = list(unlikely | likely)
+    cells = [
+        (header, cell) for said in (unlikely, likely) for header in said for cell in said[header]
+    ]
+    rows = [("Nomsa", "Dube", *(cell if one == header else "" for one in headers))
+            for header, cell in cells]  # fmt: skip
+    done = send(site, ("Firstname", "Surname", *headers), *rows)
+    flagged = sum(map(len, unlikely.values()))
+    assert codes(done) == [{"text_unlikely"}] * flagged + [set()] * (len(cells) - flagged)
