@@ -144,7 +144,7 @@ def map_headers(headers: Sequence[str], given: Mapping[str, str | None] | None =
     """
     chosen = {key(header): field for header, field in (given or {}).items()}
     taken = set(chosen.values())
-    of_period = _of_period(headers)
+    in_context = {**_of_period(headers), **_of_bank(headers)}
     fields: dict[str, str] = {}
     ranks: dict[str, tuple[bool, int]] = {}
     for header in headers:
@@ -152,8 +152,8 @@ def map_headers(headers: Sequence[str], given: Mapping[str, str | None] | None =
         if name in chosen:
             found, rank = chosen[name], (False, -1)
         else:
-            is_meant = name in of_period
-            found, rank = (of_period[name], (False, 0)) if is_meant else _recognised(header)
+            is_meant = name in in_context
+            found, rank = (in_context[name], (False, 0)) if is_meant else _recognised(header)
             if found in taken:
                 found = None
         if found is not None:
@@ -181,6 +181,15 @@ def _of_period(headers: Sequence[str]) -> Mapping[str, str | None]:
         return {"van": None, "familienaam": "surname"}
     others = (_recognised(header)[0] for name, header in names.items() if name != "van")
     return {"van": None} if "surname" in others else {}
+
+
+def _of_bank(headers: Sequence[str]) -> Mapping[str, str | None]:
+    """What "Branch" beside a bank or an account means: the bank's, and no ward."""
+    names = [key(header) for header in headers]
+    for name, *beside in zip(names, ["", *names], [*names[1:], ""], strict=False):
+        if name == "branch" and any(one.startswith(("bank", "account", "acc")) for one in beside):
+            return {name: None}
+    return {}
 
 
 def _add_corrections(

@@ -97,6 +97,25 @@ class Header:
         return self.id_column if is_combined else None
 
 
+#: Titles of groups of columns, and the fields that are something else below them.
+_NOT_OF_MEMBERSHIP: Final = (
+    (
+        re.compile(
+            r"\b(?:arrears?|outstanding|owing|owed|due|balance|debt|agterstallige?|uitstaande|skuld)\b",
+            re.IGNORECASE,
+        ),
+        frozenset({"membership_amount"}),
+    ),
+    (
+        re.compile(
+            r"\b(?:employ(?:ment|er|ee)|workplace|company|werkgewer|indiensneming)\b", re.IGNORECASE
+        ),
+        frozenset({"date_joined", "residential_address", "email", "status", "region"}),
+    ),
+    (re.compile(r"\bbank(?:ing)?\b", re.IGNORECASE), frozenset({"ward", "status"})),
+)
+
+
 def names_of(texts: Texts) -> list[str]:
     """Header texts as names that differ from each other and from our own; none of them is empty."""
     named = [one_line(text) or f"Column {number}" for number, text in enumerate(texts, start=1)]
@@ -231,6 +250,11 @@ def _spans(upper: Sequence[str], lower: Sequence[str]) -> list[bool]:
     return spans
 
 
+def _means_else(title: str, field: str | None) -> bool:
+    """Whether a field below the title is not the membership's: an amount below "Arrears"."""
+    return any(field in fields and words.search(title) for words, fields in _NOT_OF_MEMBERSHIP)
+
+
 def _joined(header: Header, index: int, upper: Sequence[str], lower: Sequence[str]) -> Header:
     """One header from two rows, of which the upper one may name groups of columns."""
     texts, tiers, group = [], set(), ""
@@ -247,7 +271,7 @@ def _joined(header: Header, index: int, upper: Sequence[str], lower: Sequence[st
         known = (text for text in (*both, *own) if field_of(text, header.given))
         former = next(filter(is_former, both), None)
         text = next(known, former or below or above)
-        if column in others:
+        if column in others or _means_else(above, field_of(below, header.given)):
             text = f"{group} {below}"
         if text in both:
             tiers.add(column)

@@ -206,7 +206,7 @@ def normalise(
             select(cells_said, where, birth_dates.NAME, code, born)
             for code, where in of_births.items()
         ]
-    batch.doubts += remarks.doubts(sheet, batch.headers, frame)
+    batch.doubts += remarks.doubts(sheet, batch.headers, frame, today)
     birth = batch.own.rules.get("date_of_birth")
     if birth is not None and birth.least_age is not None:
         is_young = own_fields.too_young(frame["date_of_birth"], birth.least_age, today)

@@ -1,7 +1,7 @@
 """Remarks: columns that aren't read, and a status, which speak against a row.
 
-The person may no longer be a member or never have been one, or the payment may have failed. The
-row is read like the others, so the words must not go unseen.
+The person may no longer be a member or never have been one, the payment may have failed, or a value
+of the row may be wrong. The row is read like the others, so the words must not go unseen.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from rollbook.pipeline.columns import is_correction, is_of_other_person
+from rollbook.pipeline.id_numbers import is_valid
 from rollbook.pipeline.no_members import pattern, phrases
 from rollbook.pipeline.problem_table import select
 from rollbook.pipeline.read import ROW_NUMBER
 from rollbook.pipeline.values import written
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Iterator
 
     from rollbook.pipeline.read import Sheet
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 LEFT: Final = "may_have_left"
 NO_MEMBER: Final = "may_be_no_member"
 NOT_PAID: Final = "payment_failed"
+CORRECTS: Final = "remark_corrects"
 
 
 def _of_remarks(*lists: str) -> str:
@@ -47,9 +50,18 @@ _WAS_NOT_PAID: Final = (
     rf"(?i)(?:^|\W)(?:{_of_remarks('failed_payment')})(?:\W|$)"
     rf"|^\s*(?:{_of_remarks('whole_failed_payment')})(?:\s*[-:,(].*)?{_END}"
 )
+_FIELD: Final = f"(?:{_of_remarks('fields')})"
+#: "Surname now Zwane", "new cell 0821234567", "id no incorrect".
+_CORRECTS: Final = (
+    rf"(?i)\b{_FIELD}\b\W+(?:(?:is|has|was|number|no|nr|nommer|address)\W+)*"
+    rf"(?:{_of_remarks('after_field')})(?:\W|$)"
+    rf"|^\W*(?:{_of_remarks('before_field')})\W+(?:(?:is|his|her|the|die)\W+)?{_FIELD}\b"
+    rf"|(?i:\b(?:{_of_remarks('new_surname')})\b)"
+)
+_ID_NUMBER: Final = r"(?:^|[^0-9])([0-9]{6}[ -]?[0-9]{4}[ -]?[0-9]{3})(?:[^0-9]|$)"
 #: What may be in a cell under any header. Few cells of a file have it, and only these are looked
 #: at closely.
-_ANY: Final = f"{_HAS_LEFT}|{_IS_NO_MEMBER}|{_WAS_NOT_PAID}"
+_ANY: Final = f"{_HAS_LEFT}|{_IS_NO_MEMBER}|{_WAS_NOT_PAID}|{_CORRECTS}|{_ID_NUMBER}"
 #: "Not deceased", which says the opposite. Phrases with a "not" of their own aren't taken apart.
 _NOT: Final = (
     r"(?i)\b(?:not|never|isn.?t|nie|nooit)\s+(?:yet\s+|been\s+|to\s+be\s+)*"
@@ -149,7 +161,9 @@ _BELOW: Final = (
 _HEADERS: Final = (_HEADER, _INVERSE, _OF_OTHER_CONSENT, *(header for _, header, _ in _BELOW))
 
 
-def doubts(sheet: Sheet, headers: dict[str, str], values: pl.DataFrame) -> Iterator[pl.DataFrame]:
+def doubts(
+    sheet: Sheet, headers: dict[str, str], values: pl.DataFrame, today: dt.date
+) -> Iterator[pl.DataFrame]:
     """The warnings on the cells that say so, as ``normalise`` has them.
 
     They are those of columns that aren't read, of the status and the type of the membership, which
@@ -158,23 +172,23 @@ def doubts(sheet: Sheet, headers: dict[str, str], values: pl.DataFrame) -> Itera
     matters only of those with a payment's date or amount whether it came.
     """
     pays = pl.col("last_payment").is_not_null() | pl.col("membership_amount").is_not_null()
-    has_payment = values.select(pays).to_series()
+    own = values.select(has_payment=pays, number="id_number", today=pl.lit(today))
     has_others = any(map(is_of_other_person, sheet.columns.unknown))
     for number, header in enumerate(sheet.columns.unknown, start=1):
         is_of_kin = has_others and re.search(_BARE_RELATION, header)
         is_of_other = is_of_other_person(header) and not re.search(_OF_DEPENDANTS, header)
         if not (is_of_kin or is_of_other):
-            yield from _of_column(sheet, header, f"remark/{number}", headers, has_payment)
+            yield from _of_column(sheet, header, f"remark/{number}", headers, own)
     for field, found in sheet.columns.headers.items():
         for number, header in enumerate(found, start=1):
             if field in _READ or is_correction(header):
                 name = field if number == 1 else f"{field}/{number}"
                 name = name if field in _READ else f"remark/{name}"
-                yield from _of_column(sheet, header, name, headers, has_payment)
+                yield from _of_column(sheet, header, name, headers, own)
 
 
 def _of_column(
-    sheet: Sheet, header: str, name: str, headers: dict[str, str], has_payment: pl.Series
+    sheet: Sheet, header: str, name: str, headers: dict[str, str], own: pl.DataFrame
 ) -> Iterator[pl.DataFrame]:
     # By position: a header such as "^ID$" would be a pattern.
     cells = sheet.frame.to_series(sheet.frame.get_column_index(header)).alias("value")
@@ -186,7 +200,7 @@ def _of_column(
     )
     leaves, stays, is_other_consent, *below = of_header.row(0)
     is_status = name.partition("/")[0] == "status"
-    found = dict(_of_cells(cells))
+    found = dict(_of_cells(cells, own))
     if leaves:
         found[LEFT] = ~cells.str.contains(_NO)
     elif stays or is_status:
@@ -198,7 +212,7 @@ def _of_column(
             found[code] = found[code] | cells.str.contains(cell)
             if code is NOT_PAID:
                 found[LEFT] = found[LEFT] & ~found[code]
-    found[NOT_PAID] = found[NOT_PAID] & has_payment
+    found[NOT_PAID] = found[NOT_PAID] & own["has_payment"]
     seen = cells.str.contains(_ERROR).fill_null(value=True)
     for code, where in found.items():
         says_so = where.fill_null(value=False) & ~seen
@@ -209,7 +223,7 @@ def _of_column(
             yield select(raw, says_so, name, code)
 
 
-def _of_cells(cells: pl.Series) -> Iterator[tuple[str, pl.Series]]:
+def _of_cells(cells: pl.Series, own: pl.DataFrame) -> Iterator[tuple[str, pl.Series]]:
     """What the cells say under any header."""
     rows = cells.str.contains(_ANY).fill_null(value=False).arg_true()
     some = cells.gather(rows)
@@ -218,5 +232,14 @@ def _of_cells(cells: pl.Series) -> Iterator[tuple[str, pl.Series]]:
         (LEFT, bare.str.contains(_HAS_LEFT)),
         (NOT_PAID, some.str.contains(_WAS_NOT_PAID)),
         (NO_MEMBER, some.str.contains(_IS_NO_MEMBER)),
+        (CORRECTS, some.str.contains(_CORRECTS) | _has_other_number(some, own[rows])),
     ):
         yield code, pl.repeat(value=False, n=len(cells), eager=True).scatter(rows, where)
+
+
+def _has_other_number(cells: pl.Series, own: pl.DataFrame) -> pl.Series:
+    """Which cells hold another person's ID number than the row's own."""
+    digits = pl.col("cell").str.extract(_ID_NUMBER).str.replace_all("[ -]", "")
+    other = own.insert_column(0, cells.alias("cell")).with_columns(digits.alias("other"))
+    is_other = is_valid(pl.col("other"), other["today"][0]) if len(cells) else pl.lit(value=False)
+    return other.select(is_other & pl.col("other").ne_missing(pl.col("number"))).to_series()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 NOW = dt.datetime(2026, 11, 29, 8, 0, tzinfo=dt.UTC)
 Says = dict[str, str | None]
 LEFT, NO_MEMBER, NOT_PAID = "may_have_left", "may_be_no_member", "payment_failed"
+CORRECTS = "remark_corrects"
 NAMES = ("ID Number", "Firstname", "Surname", "Last Payment")
 PAID = "2026-03-01"
 
@@ -127,3 +128,58 @@ def test_one_who_goes_in_a_list_of_changes_is_flagged(site: Site) -> None:
     }  # fmt: skip
     _, said = send(site, columns)
     assert said == list(columns.values())
+
+
+def test_a_remark_that_corrects_the_row_is_flagged(site: Site) -> None:
+    other, spaced = id_number(900), id_number(901)
+    columns: dict[str, Says] = {
+        "Comment": {
+            f"correct ID {other}": CORRECTS, "surname now Zwane": CORRECTS,
+            "new cell 0831112222": CORRECTS, "cell belongs to husband": CORRECTS,
+            "Surname should be Nkosi": CORRECTS, "number not in use": CORRECTS,
+            "van is nou Botha": CORRECTS, "nuwe nommer": CORRECTS, "new member": None,
+            "8001015009086": None, "right hand injured": None, "name on list": None,
+        },
+        "ID Number 2": {f"{spaced[:6]} {spaced[6:10]} {spaced[10:]}": CORRECTS},
+        "Spouse ID": {id_number(902): None},
+        "Account No": {"6212345678901": None},
+    }  # fmt: skip
+    _, said = send(site, columns)
+    assert said == list(columns.values())
+
+
+def test_the_rows_own_number_in_another_column_corrects_nothing(site: Site) -> None:
+    headers = ("ID Number", "Firstname", "Surname", "Reference")
+    number = id_number(1)
+    row = (number, "Nomsa", "Dube", f"REF {number}")
+    done = site.send(one_sheet([headers, row]), "list.xlsx")
+    assert not done.upload["warnings"]
+
+
+def test_a_field_below_the_title_of_something_else_is_not_the_memberships(site: Site) -> None:
+    titles = ("", "", "", "Arrears", "", "Employment details", "", "Bank", "")
+    headers = ("ID Number", "Firstname", "Surname", "Amount", "Months", "Date Joined", "Status",
+               "Branch", "Account")  # fmt: skip
+    row = (id_number(1), "Nomsa", "Dube", 360, 3, "2010-03-01", "Permanent", "12", "62")
+    areas = ["D1:E1", "F1:G1", "H1:I1"]
+    done = site.send(one_sheet([titles, headers, row], areas), "list.xlsx")
+    member = site.members()[id_number(1)]
+    fields = ("membership_amount", "date_joined", "status", "ward")
+    assert [member[field] for field in fields] == [None] * 4
+    unread = {"Arrears Amount", "Employment details Date Joined", "Employment details Status"}
+    assert unread < set(done.upload["reading"]["columns_not_read"])
+    # Below other titles they are the membership's.
+    titles = ("", "", "", "Membership", "", "", "", "", "")
+    site.send(one_sheet([titles, headers, row], ["D1:I1"]), "list.xlsx")
+    member = site.members()[id_number(1)]
+    assert [str(member[field]) for field in fields] == ["360.00", "2010-03-01", "Permanent", "None"]
+
+
+def test_a_branch_beside_a_bank_is_no_ward(site: Site) -> None:
+    start = ("ID Number", "Firstname", "Surname")
+    row = (id_number(1), "Nomsa", "Dube")
+    done = site.send(one_sheet([(*start, "Bank", "Branch"), (*row, "FNB", "12")]), "list.xlsx")
+    assert site.members()[id_number(1)]["ward"] is None
+    assert done.upload["reading"]["columns_not_read"] == ["Bank", "Branch"]
+    site.send(one_sheet([(*start, "Branch", "Cell"), (*row, "12", "0825550001")]), "list.xlsx")
+    assert site.members()[id_number(1)]["ward"] == "12"

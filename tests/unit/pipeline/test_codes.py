@@ -98,6 +98,7 @@ ROWS: dict[str, dict[str, str]] = {
     "ward_in_other_place": {"Ward": "59500001"},
     "may_have_left": {"Remarks": "Deceased"},
     "may_be_no_member": {"Remarks": "Example"},
+    "remark_corrects": {"Remarks": "surname now Zwane"},
     "payment_failed": {"Last Payment": "2026-01-01", "Remarks": "R/D"},
     "name_initials": {"Firstname": "JP"},
     "name_doubtful": {"Surname": "Nkosi (deceased)"},
