@@ -41,7 +41,8 @@ class MemberSettings(BaseSettings):
     duplicates_threshold: Annotated[float, Field(ge=50, le=100)] = 90
     #: Rows of a list of members to remove, and members that one filter may remove.
     removal_most: Positive = 100_000
-    #: Rows of a file with one cell number from which a note names it; 0 for no such note.
+    #: People of a file with one cell number or e-mail address from which a note names their rows;
+    #: 0 for no such note.
     shared_phone_rows: Annotated[int, Field(ge=0)] = 10
     #: Seconds between two looks for members who are to be indexed.
     members_index_interval_s: Annotated[float, Field(gt=0)] = 2

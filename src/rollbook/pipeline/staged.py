@@ -28,7 +28,7 @@ from rollbook.pipeline.groups import Groups
 from rollbook.pipeline.match import ledger_of, staging, unstage
 from rollbook.pipeline.normalise import normalise
 from rollbook.pipeline.reading import Note
-from rollbook.pipeline.shared_phones import SharedPhones
+from rollbook.pipeline.shared_contacts import SharedContacts
 from rollbook.pipeline.shifted import Ends
 from rollbook.pipeline.turned import Turned
 from rollbook.pipeline.validate import validate
@@ -74,8 +74,9 @@ class Staged:
         #: Rows that were read by an alias, by field and alias.
         self._aliased: Counter[tuple[str, str]] = Counter()
         #: What only many rows together show.
-        phones = SharedPhones(settings.shared_phone_rows)
-        self._seen = (Differing(), phones, Groups(), Turned(), Apart(), Counting())
+        least = settings.shared_phone_rows
+        shared = (SharedContacts("cell_number", least), SharedContacts("email", least))
+        self._seen = (Differing(), *shared, Groups(), Turned(), Apart(), Counting())
         #: Rows that name their person by a passport.
         self.documents = 0
         #: Whether the file has columns of own fields.
