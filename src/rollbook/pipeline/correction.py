@@ -84,7 +84,7 @@ def corrected(
     for problem in validated.problems.iter_rows(named=True):
         field = fields.get(problem["column"])
         # Who types that a person has left doesn't have to be told of it.
-        if field is None or field not in given or problem["code"] == remarks.CODE:
+        if field is None or field not in given or problem["code"] in remarks.CODES:
             continue
         said = (field, problems.sentence(problem["code"]))
         kind = problems.catalogue()[problem["code"]]

@@ -28,6 +28,7 @@ LEFT: Final = "may_have_left"
 NO_MEMBER: Final = "may_be_no_member"
 NOT_PAID: Final = "payment_failed"
 CORRECTS: Final = "remark_corrects"
+CODES: Final = frozenset({LEFT, NO_MEMBER, NOT_PAID, CORRECTS})
 
 
 def _of_remarks(*lists: str) -> str:
@@ -35,7 +36,7 @@ def _of_remarks(*lists: str) -> str:
 
 
 _END: Final = r"\s*[.!?]*\s*$"
-_YES_NO: Final = r"(?:\(?(?:y(?:es)?|j|ja)\W+n(?:o|ee)?\)?)?"
+YES_NO: Final = r"(?:\(?(?:y(?:es)?|j|ja)\W+n(?:o|ee)?\)?)?"
 _SAYS_SO: Final = pattern("everywhere", "of_remarks")
 _HAS_LEFT: Final = (
     rf"(?i)\b(?:{_SAYS_SO}|{_of_remarks('gone_or_wrong')})\b"
@@ -85,13 +86,13 @@ _HEADER: Final = (
     r"|oorlede|sterfdatum|bedank|geskors|uitgetree|uittree"
     r"|verwyder|gekanselleer|onaktief|ushonile|hlokahetse)"
     r"\W*(?:date|datum|reason|rede|member|membership)?"
-    rf"\W*{_YES_NO}\W*$"
+    rf"\W*{YES_NO}\W*$"
 )
 #: Headers such as "Active?", under which only a "no" says so.
 _INVERSE: Final = (
     r"(?i)^\W*(?:is\W+|still\W+|nog\W+)*(?:an?\W+|in\W+|'n\W+|steeds\W+)*(?:active|aktief|aktiewe"
     r"|good\W+standing|current|alive|living|member|lid|lewend)(?:\W+(?:member|membership|lid))?"
-    rf"\W*(?:still)?\W*{_YES_NO}\W*$"
+    rf"\W*(?:still)?\W*{YES_NO}\W*$"
 )
 _SAYS_NO: Final = (
     r"(?i)^\s*(?:n|no|nee|cha|hayi|tjhe|nnyaa|false|f|0+(?:[.,]0+)?|inactive|onaktief|no longer.*"
@@ -102,7 +103,7 @@ _NO: Final = (
     r"(?i)^\s*(?:n|no|nee|cha|hayi|tjhe|nnyaa|false|f|0+(?:[.,]0+)?|none|nil|n\W?a\W?|not\b.*|nie\b.*"
     r"|unknown|alive|living|lewend|active|aktief|current|member|lid|never|nooit|[-\u2013\u2014.?]+)?\s*$"
 )
-_PLAIN_NO: Final = r"n|no|nee|cha|hayi|tjhe|nnyaa|false"
+PLAIN_NO: Final = r"n|no|nee|cha|hayi|tjhe|nnyaa|false"
 #: Errors of formulas, as a look-up in the list of the dead has for everybody else.
 _ERROR: Final = r"^\s*(?:#|Err:)"
 #: Headers of what became of a payment: "Payment Status", "Bank Response".
@@ -114,10 +115,10 @@ _OF_PAYMENT: Final = (
 _IS_PAID: Final = (
     r"(?i)^\W*(?:(?:is|has|fees?|subs?|subscription|membership|amount)\W+)*(?:paid|betaal"
     r"|(?:payment|betaling)\W+(?:received|made|successful|cleared|ontvang)|ubhadele|ukhokhile|uhlawule)"
-    rf"\W*{_YES_NO}\W*$"
+    rf"\W*{YES_NO}\W*$"
 )
 #: Headers of what is done with the member, as in a list of changes of an employer.
-_OF_CHANGE: Final = (
+OF_CHANGE: Final = (
     r"(?i)^\W*(?:action|movement|change|transaction|instruction|aksie|beweging|verandering)s?"
     r"(?:\W+(?:type|code|required|needed|tipe))?\W*$|^\W*type\W+of\W+(?:change|transaction)\W*$"
 )
@@ -143,7 +144,7 @@ _OF_OTHER_CONSENT: Final = (
     r"|contacted|bemarking|foto\w*|debit|deduction|payment)\b"
 )
 _REFUSES: Final = (
-    rf"(?i)^\s*(?:{_PLAIN_NO}|i\s+do\s+not\b.*|i\s+don.?t\b.*|not\b.*|nie\b.*|rejected|declined|refused"
+    rf"(?i)^\s*(?:{PLAIN_NO}|i\s+do\s+not\b.*|i\s+don.?t\b.*|not\b.*|nie\b.*|rejected|declined|refused"
     r"|denied|pending|awaiting.*|withdrawn|afgekeur|geweier|hangende)\W*$"
 )
 _IS_REFUSED: Final = rf"(?i)^\s*(?:{_of_remarks('refused')}){_END}"
@@ -152,8 +153,8 @@ _READ: Final = ("status", "subscription")
 #: A cell's meaning under headers of a kind: the code, and what the header and the cell have.
 _BELOW: Final = (
     (NOT_PAID, _OF_PAYMENT, rf"(?i)\b(?:{_of_remarks('below_payment')})\b"),
-    (NOT_PAID, _IS_PAID, rf"(?i)^\s*(?:{_PLAIN_NO}|{_of_remarks('below_payment')}){_END}"),
-    (LEFT, _OF_CHANGE, rf"(?i)^\W*(?:{_of_remarks('of_leaving')}){_END}"),
+    (NOT_PAID, _IS_PAID, rf"(?i)^\s*(?:{PLAIN_NO}|{_of_remarks('below_payment')}){_END}"),
+    (LEFT, OF_CHANGE, rf"(?i)^\W*(?:{_of_remarks('of_leaving')}){_END}"),
     (NO_MEMBER, _OF_RELATION, rf"(?i)^\W*(?:{_of_remarks('relatives')})(?:\W*[0-9]+)?{_END}"),
     (NO_MEMBER, _OF_DEPENDANTS, r"(?i)^\s*(?:d|dep|a|afh)\W*$"),
     (NO_MEMBER, _OF_CONSENT, _REFUSES),

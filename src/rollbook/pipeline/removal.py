@@ -32,6 +32,7 @@ from rollbook.pipeline.merge import (
 )
 from rollbook.pipeline.merge_rule import merge_rule
 from rollbook.pipeline.renewals import refuse
+from rollbook.pipeline.stays import with_those_who_stay
 from rollbook.pipeline.validate import validate
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ KIND: Final = "removal"
 #: The columns that count.
 _NAMES: Final = ("id_number", "passport_number", "passport_country")
 _UNKNOWN: Final = "member_unknown"
+#: The warnings that say why a member goes.
+_EXPECTED: Final = (remarks.LEFT, remarks.NO_MEMBER)
 
 _SQL = queries("removal")
 
@@ -73,7 +76,8 @@ def only_identity(sheet: Sheet) -> Sheet:
 def validated(normalised: Normalised, sheet: Sheet, status: str | None) -> Validated:
     """The rows by who they name; the place and the names of a member are the record's.
 
-    That they may have left is what such a list says, so it is no warning.
+    That they may have left is what such a list says, so it is no warning. A row which says that the
+    member stays is refused.
 
     Args:
         normalised: of a sheet of ``only_identity``.
@@ -81,7 +85,8 @@ def validated(normalised: Normalised, sheet: Sheet, status: str | None) -> Valid
         status: the members' new status; None where they are removed.
     """
     named = normalised.frame.with_columns(firstname=pl.lit("-"), surname=pl.lit("-"))
-    warnings = normalised.warnings.filter(pl.col("code") != remarks.CODE)
+    normalised = with_those_who_stay(normalised, sheet)
+    warnings = normalised.warnings.filter(~pl.col("code").is_in(_EXPECTED))
     found = validate(replace(normalised, frame=named, warnings=warnings), sheet, EVERYWHERE)
     nothing = [
         pl.lit(None, found.rows.schema[name]).alias(name)

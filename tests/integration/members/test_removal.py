@@ -69,6 +69,39 @@ def test_a_list_that_says_why_they_left_warns_of_nothing(site: Site) -> None:
     assert site.members() == {}
 
 
+@pytest.mark.parametrize(
+    ("header", "goes", "stays"),
+    [
+        ("Remove?", ["Yes", "x"], ["No", "", "keep"]),
+        ("To be deleted (Y/N)", ["Y"], ["N", "nee"]),
+        ("Action", ["Remove", "Terminate", ""], ["Add", "No change", "Keep", "Update"]),
+        ("Transaction Type", ["Termination"], ["New member", "Transfer in"]),
+        ("Remarks", ["Deceased", "", "no keeper"], ["do not remove", "Not deceased", "Behou"]),
+        ("Status", ["Active", "Lapsed"], []),
+    ],
+)
+def test_a_row_that_says_that_the_member_stays_is_refused(
+    header: str, goes: list[str], stays: list[str], site: Site
+) -> None:
+    cells = [*goes, *stays]
+    site.send(csv_file(members(len(cells))), "people.csv")
+    rows = [f"{id_number(n)};{cell}" for n, cell in enumerate(cells)]
+    content = "\n".join([f"ID Number;{header}", *rows]).encode()
+    done = site.send(content, "list.csv", kind="removal", reason="left")
+    assert set(site.members()) == {id_number(n) for n in range(len(goes), len(cells))}
+    refused = done.rows[len(goes) :]
+    assert [row["outcome"] for row in refused] == ["invalid"] * len(stays)
+    assert all(codes(done, row["row_number"]) == ["member_stays"] for row in refused)
+    assert {problem["column"] for row in refused for problem in row["problems"]} <= {header}
+
+
+def test_a_list_without_any_mark_removes_all_of_it(site: Site) -> None:
+    site.send(csv_file(members(2)), "people.csv")
+    content = f"ID Number;Remove?;Name\n{id_number(0)};;Ann\n{id_number(1)};;Bob".encode()
+    site.send(content, "left.csv", kind="removal", reason="left")
+    assert site.members() == {}
+
+
 def test_a_dry_run_and_all_or_nothing_change_nobody(site: Site) -> None:
     site.send(csv_file(members(2)), "people.csv")
     assert remove(site, id_number(0), dry_run=True).by_row == {2: "updated"}
