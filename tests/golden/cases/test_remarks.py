@@ -10,7 +10,7 @@ from tests.files import id_number, one_sheet
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.pipeline_run import Done, Site
+    from tests.desk import Desk, Taken
 
 NOW = dt.datetime(2026, 11, 29, 8, 0, tzinfo=dt.UTC)
 Says = dict[str, str | None]
@@ -20,7 +20,7 @@ NAMES = ("ID Number", "Firstname", "Surname", "Last Payment")
 PAID = "2026-03-01"
 
 
-def send(site: Site, columns: Mapping[str, Says], payment: str = PAID) -> tuple[Done, list[Says]]:
+def send(desk: Desk, columns: Mapping[str, Says], payment: str = PAID) -> tuple[Taken, list[Says]]:
     """Send a row for each cell of each column, and give what is said of each column's cells."""
     cells = [(header, cell) for header, says in columns.items() for cell in says]
     rows = [
@@ -30,8 +30,8 @@ def send(site: Site, columns: Mapping[str, Says], payment: str = PAID) -> tuple[
         )
         for number, (header, text) in enumerate(cells)
     ]
-    done = site.send(one_sheet([(*NAMES, *columns), *rows]), "list.xlsx")
-    assert done.outcomes["inserted"] == len(cells)
+    done = desk.send(one_sheet([(*NAMES, *columns), *rows]), "list.xlsx")
+    assert done.verdicts == {"valid": len(cells)}
     said: dict[str, Says] = {header: {} for header in columns}
     for (header, cell), row in zip(cells, done.rows, strict=True):
         found = [(one["column"], one["code"]) for one in row["problems"] or ()]
@@ -41,7 +41,7 @@ def send(site: Site, columns: Mapping[str, Says], payment: str = PAID) -> tuple[
     return done, list(said.values())
 
 
-def test_a_payment_that_failed_is_flagged(site: Site) -> None:
+def test_a_payment_that_failed_is_flagged(desk: Desk) -> None:
     columns: dict[str, Says] = {
         "Payment Status": {
             "Paid": None, "Unpaid": NOT_PAID, "Failed": NOT_PAID, "Reversed": NOT_PAID,
@@ -60,17 +60,17 @@ def test_a_payment_that_failed_is_flagged(site: Site) -> None:
         "2025": {"not paid": None, "R120": None},
         "Payment Method": {"Debit order": None, "Stop order": None},
     }  # fmt: skip
-    _, said = send(site, columns)
+    _, said = send(desk, columns)
     assert said == list(columns.values())
 
 
-def test_of_a_row_without_a_payment_it_does_not_matter(site: Site) -> None:
+def test_of_a_row_without_a_payment_it_does_not_matter(desk: Desk) -> None:
     columns: dict[str, Says] = {"Payment Status": {"Unpaid": None}, "Remarks": {"R/D": None}}
-    _, said = send(site, columns, payment="")
+    _, said = send(desk, columns, payment="")
     assert said == list(columns.values())
 
 
-def test_one_who_may_be_no_member_is_flagged(site: Site) -> None:
+def test_one_who_may_be_no_member_is_flagged(desk: Desk) -> None:
     columns: dict[str, Says] = {
         "Relationship": {
             "Self": None, "Main member": None, "Wife": NO_MEMBER, "Son": NO_MEMBER,
@@ -94,21 +94,21 @@ def test_one_who_may_be_no_member_is_flagged(site: Site) -> None:
             "set a good example": None, "visitor centre": None,
         },
     }  # fmt: skip
-    _, said = send(site, columns)
+    _, said = send(desk, columns)
     assert said == list(columns.values())
 
 
-def test_a_relationship_may_be_that_of_the_next_of_kin(site: Site) -> None:
+def test_a_relationship_may_be_that_of_the_next_of_kin(desk: Desk) -> None:
     columns: dict[str, Says] = {
         "Next of kin": {"Thandi Nkosi": None},
         "Relationship": {"Wife": None},
         "Relationship to main member": {"Wife": NO_MEMBER, "Self": None},
     }
-    _, said = send(site, columns)
+    _, said = send(desk, columns)
     assert said == list(columns.values())
 
 
-def test_one_who_goes_in_a_list_of_changes_is_flagged(site: Site) -> None:
+def test_one_who_goes_in_a_list_of_changes_is_flagged(desk: Desk) -> None:
     columns: dict[str, Says] = {
         "Action": {"Add": None, "Update": None, "Terminate": LEFT, "Stop": LEFT, "delete": LEFT},
         "Transaction Type": {"New member": None, "Transfer out": LEFT, "Termination": LEFT},
@@ -126,11 +126,11 @@ def test_one_who_goes_in_a_list_of_changes_is_flagged(site: Site) -> None:
             "Skrap asb": LEFT, "out of town": None, "stop order form signed": None,
         },
     }  # fmt: skip
-    _, said = send(site, columns)
+    _, said = send(desk, columns)
     assert said == list(columns.values())
 
 
-def test_a_remark_that_corrects_the_row_is_flagged(site: Site) -> None:
+def test_a_remark_that_corrects_the_row_is_flagged(desk: Desk) -> None:
     other, spaced = id_number(900), id_number(901)
     columns: dict[str, Says] = {
         "Comment": {
@@ -144,42 +144,42 @@ def test_a_remark_that_corrects_the_row_is_flagged(site: Site) -> None:
         "Spouse ID": {id_number(902): None},
         "Account No": {"6212345678901": None},
     }  # fmt: skip
-    _, said = send(site, columns)
+    _, said = send(desk, columns)
     assert said == list(columns.values())
 
 
-def test_the_rows_own_number_in_another_column_corrects_nothing(site: Site) -> None:
+def test_the_rows_own_number_in_another_column_corrects_nothing(desk: Desk) -> None:
     headers = ("ID Number", "Firstname", "Surname", "Reference")
     number = id_number(1)
     row = (number, "Nomsa", "Dube", f"REF {number}")
-    done = site.send(one_sheet([headers, row]), "list.xlsx")
+    done = desk.send(one_sheet([headers, row]), "list.xlsx")
     assert not done.upload["warnings"]
 
 
-def test_a_field_below_the_title_of_something_else_is_not_the_memberships(site: Site) -> None:
+def test_a_field_below_the_title_of_something_else_is_not_the_memberships(desk: Desk) -> None:
     titles = ("", "", "", "Arrears", "", "Employment details", "", "Bank", "")
     headers = ("ID Number", "Firstname", "Surname", "Amount", "Months", "Date Joined", "Status",
                "Branch", "Account")  # fmt: skip
     row = (id_number(1), "Nomsa", "Dube", 360, 3, "2010-03-01", "Permanent", "12", "62")
     areas = ["D1:E1", "F1:G1", "H1:I1"]
-    done = site.send(one_sheet([titles, headers, row], areas), "list.xlsx")
-    member = site.members()[id_number(1)]
+    done = desk.send(one_sheet([titles, headers, row], areas), "list.xlsx")
+    member = desk.members()[id_number(1)]
     fields = ("membership_amount", "date_joined", "status", "ward")
     assert [member[field] for field in fields] == [None] * 4
     unread = {"Arrears Amount", "Employment details Date Joined", "Employment details Status"}
     assert unread < set(done.upload["reading"]["columns_not_read"])
     # Below other titles they are the membership's.
     titles = ("", "", "", "Membership", "", "", "", "", "")
-    site.send(one_sheet([titles, headers, row], ["D1:I1"]), "list.xlsx")
-    member = site.members()[id_number(1)]
+    desk.send(one_sheet([titles, headers, row], ["D1:I1"]), "list.xlsx")
+    member = desk.members()[id_number(1)]
     assert [str(member[field]) for field in fields] == ["360.00", "2010-03-01", "Permanent", "None"]
 
 
-def test_a_branch_beside_a_bank_is_no_ward(site: Site) -> None:
+def test_a_branch_beside_a_bank_is_no_ward(desk: Desk) -> None:
     start = ("ID Number", "Firstname", "Surname")
     row = (id_number(1), "Nomsa", "Dube")
-    done = site.send(one_sheet([(*start, "Bank", "Branch"), (*row, "FNB", "12")]), "list.xlsx")
-    assert site.members()[id_number(1)]["ward"] is None
+    done = desk.send(one_sheet([(*start, "Bank", "Branch"), (*row, "FNB", "12")]), "list.xlsx")
+    assert desk.members()[id_number(1)]["ward"] is None
     assert done.upload["reading"]["columns_not_read"] == ["Bank", "Branch"]
-    site.send(one_sheet([(*start, "Branch", "Cell"), (*row, "12", "0825550001")]), "list.xlsx")
-    assert site.members()[id_number(1)]["ward"] == "12"
+    desk.send(one_sheet([(*start, "Branch", "Cell"), (*row, "12", "0825550001")]), "list.xlsx")
+    assert desk.members()[id_number(1)]["ward"] == "12"
