@@ -174,11 +174,14 @@ def doubts(
     """
     pays = pl.col("last_payment").is_not_null() | pl.col("membership_amount").is_not_null()
     own = values.select(has_payment=pays, number="id_number", today=pl.lit(today))
-    has_others = any(map(is_of_other_person, sheet.columns.unknown))
+    others = {
+        header
+        for header in sheet.columns.unknown
+        if is_of_other_person(header) and not re.search(_OF_DEPENDANTS, header)
+    }
     for number, header in enumerate(sheet.columns.unknown, start=1):
-        is_of_kin = has_others and re.search(_BARE_RELATION, header)
-        is_of_other = is_of_other_person(header) and not re.search(_OF_DEPENDANTS, header)
-        if not (is_of_kin or is_of_other):
+        is_of_kin = others and re.search(_BARE_RELATION, header)
+        if not (is_of_kin or header in others):
             yield from _of_column(sheet, header, f"remark/{number}", headers, own)
     for field, found in sheet.columns.headers.items():
         for number, header in enumerate(found, start=1):
