@@ -43,6 +43,8 @@ _WINDOWS: Final = {
     if code not in {0x81, 0x85, 0x8D, 0x8F, 0x90, 0x9D}
 }
 _C1: Final = r"[\x{80}-\x{84}\x{86}-\x{9f}]"
+#: An apostrophe that belongs to the word: "'t Hooft", "'n Plaas", "'Mamello".
+_ELISION: Final = r"(?i)^'(?:[tnskr]|em)(?:[ .-]|$)|^'m(?:a|e|\x{e8})|^''"
 _FULL_WIDTH: Final = r"[\x{ff01}-\x{ff5e}]"
 #: A text that ``clean`` may have to change: with any character but those of plain ASCII, ``&`` and
 #: ``<`` among them. This is checked first, because few columns have any.
@@ -275,6 +277,10 @@ def clean(texts: pl.Series) -> pl.Series:
         .str.replace(r"^'([^']*)'$", "$1")
         .str.strip_chars()
     )
+    if texts.str.starts_with("'").any():
+        # The sign by which a spreadsheet program knows a text.
+        is_mark = plain.str.starts_with("'") & ~plain.str.contains(_ELISION)
+        plain = pl.when(is_mark).then(plain.str.slice(1).str.strip_chars()).otherwise(plain)
     return _select(texts, pl.when(plain != "").then(plain))
 
 

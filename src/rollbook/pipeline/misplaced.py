@@ -12,7 +12,7 @@ import polars as pl
 
 from rollbook.errors import RowsAboveHeadersError, SecondTableError
 from rollbook.languages import MOST_LISTED, listed, phrase
-from rollbook.pipeline import owners
+from rollbook.pipeline import legends, owners
 from rollbook.pipeline.cells import SEPARATORS, without
 from rollbook.pipeline.columns import FULL_NAME, key, map_headers
 from rollbook.pipeline.header import names_of, one_line
@@ -182,6 +182,7 @@ def notes(
     apart = _set_apart(rows, header)
     if apart is not None:
         yield apart
+    yield from legends.notes(rows, header)
 
 
 def _places_above(

@@ -13,6 +13,7 @@ import polars as pl
 
 from rollbook.pipeline.columns import is_correction, is_of_other_person
 from rollbook.pipeline.id_numbers import is_valid
+from rollbook.pipeline.legends import is_legend
 from rollbook.pipeline.no_members import pattern, phrases
 from rollbook.pipeline.problem_table import select
 from rollbook.pipeline.read import ROW_NUMBER
@@ -181,7 +182,7 @@ def doubts(
     }
     for number, header in enumerate(sheet.columns.unknown, start=1):
         is_of_kin = others and re.search(_BARE_RELATION, header)
-        if not (is_of_kin or header in others):
+        if not (is_of_kin or header in others or is_legend(header)):
             yield from _of_column(sheet, header, f"remark/{number}", headers, own)
     for field, found in sheet.columns.headers.items():
         for number, header in enumerate(found, start=1):

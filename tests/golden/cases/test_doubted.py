@@ -349,3 +349,19 @@ def test_marks_of_a_checklist_and_pointers_to_a_form_are_kept_and_flagged(desk: 
     done = send(desk, ("Firstname", "Surname", *headers), *rows)
     flagged = sum(map(len, unlikely.values()))
     assert codes(done) == [{"text_unlikely"}] * flagged + [set()] * (len(cells) - flagged)
+
+
+def test_an_apostrophe_by_which_a_program_knows_a_text_is_no_part_of_it(desk: Desk) -> None:
+    headers = ("Firstname", "Surname", "Ward", "Address")
+    done = send(
+        desk,
+        headers,
+        ("'Thandi", "'Nkosi", "'12", "'12 Long St"),
+        ("'Mamello", "'t Hooft", "12", "'n Plaas"),
+    )
+    assert codes(done) == [set(), set()]
+    fields = ("firstname", "surname", "ward", "residential_address")
+    assert [[person[field] for field in fields] for person in desk.members().values()] == [
+        ["Thandi", "Nkosi", "12", "12 Long St"],
+        ["'Mamello", "'t Hooft", "12", "'n Plaas"],
+    ]

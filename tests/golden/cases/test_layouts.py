@@ -577,6 +577,30 @@ def test_a_phone_number_of_many_rows_is_noted(desk: Desk) -> None:
     assert not phones_of(desk, *own)
 
 
+@pytest.mark.parametrize(
+    ("above", "beside", "below", "said"),
+    [
+        ([("Red = deceased",), ()], "", [], "Red = deceased"),
+        ([("Members marked in yellow have not paid",)], "", [], "Members marked in yellow"),
+        ([("Rooi: oorlede",)], "", [], "Rooi: oorlede"),
+        ([], "Grey - resigned", [], "Grey - resigned"),
+        ([], "", [(), ("Red", "Deceased")], "Red Deceased"),
+        ([("RED LOCATION BRANCH",), ("Green Party of Soweto",)], "Blue", [], None),
+    ],
+)
+def test_a_legend_of_colours_is_noted(
+    above: list[tuple[str, ...]], beside: str, below: list[tuple[str, ...]], said: str | None,
+    desk: Desk,
+) -> None:  # fmt: skip
+    headers = ("ID Number", "Firstname", "Surname", "", "Key")
+    people = [(ANN, "Ann", "Aa", "", beside), (BOB, "Bob", "Bb", "", "")]
+    done = send(desk, *above, headers, *people, *below)
+    found = notes(done).get("colours_not_read", "")
+    assert (f"colours mean ('{said}" in found) if said else not found
+    assert set(desk.members()) == {ANN, BOB}
+    assert not done.upload["warnings"]
+
+
 def test_an_email_address_of_many_rows_is_noted(desk: Desk) -> None:
     emails = ["Branch@Example.org"] * 6 + ["branch@example.org"] * 5 + ["own@example.org"] * 9
     rows = [{**member(number), "Email": email} for number, email in enumerate(emails)]

@@ -1,0 +1,71 @@
+"""Legends: what colours of cells mean, which are looked at in no format."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from rollbook.masking import masked
+from rollbook.pipeline.header import is_number, names_of, one_line
+from rollbook.pipeline.reading import Note
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import polars as pl
+
+    from rollbook.pipeline.header import Header
+
+_COLOUR: Final = (
+    r"(?:red|green|yellow|blue|orange|pink|purple|gr[ae]y|brown|rooi|groen|geel|blou|oranje|pienk|pers"
+    r"|grys|bruin|obomvu|bomvu|oluhlaza|luhlaza)"
+)
+#: "Red = deceased", "marked in red", "Yellow: not paid", "rows in grey".
+_SAYS_SO: Final = re.compile(
+    rf"\b{_COLOUR}\b\W{{0,3}}(?:=|:|-|\u2013|means?\b|beteken\b)"
+    rf"|\b(?:marked|highlighted|shaded|coloured|colored|rows?|names?|members?|gemerk|verlig|rye|name|lede)"
+    rf"(?: (?:are|is|was|were))?(?: (?:marked|highlighted|shaded))? in {_COLOUR}\b"
+    rf"|^{_COLOUR}(?: text| rows?| cells?| names?)?\n",
+    re.IGNORECASE,
+)
+#: The header of a legend beside the list.
+_KEY: Final = re.compile(r"^\W*(?:key|legend|colou?rs?|sleutel|legende|kleure?)\W*$", re.IGNORECASE)
+#: Rows that may be a legend, at the end of the first rows or below its header.
+_MOST_ROWS: Final = 20
+_MOST_COLUMNS: Final = 50
+_MOST_QUOTED: Final = 60
+
+
+def notes(rows: pl.DataFrame, header: Header) -> Iterator[Note]:
+    """The note on a legend above the headers, below the list or beside it.
+
+    ``rows`` are the first rows of the table, from the first on.
+    """
+    for text in _texts(rows[:, :_MOST_COLUMNS], header):
+        if _SAYS_SO.search(text):
+            said = masked(text.replace("\n", " ").strip())[:_MOST_QUOTED]
+            yield Note("colours_not_read", values={"said": said})
+            return
+
+
+def is_legend(header: str) -> bool:
+    """Whether a column is a legend beside the list, which says nothing of the rows."""
+    return _KEY.match(header) is not None
+
+
+def _texts(rows: pl.DataFrame, header: Header) -> Iterator[str]:
+    """What may be a legend: the cells of a row on a line each."""
+    yield from map(_joined, rows.head(header.index).iter_rows())
+    below = rows.slice(header.index + 1)
+    for column, name in enumerate(names_of(header.texts)[: rows.width]):
+        if is_legend(name):
+            yield from map(one_line, below.to_series(column).head(_MOST_ROWS))
+    last = below.tail(_MOST_ROWS)
+    if header.id_column < last.width:
+        last = last.filter(~is_number(last.to_series(header.id_column)))
+    yield from map(_joined, last.iter_rows())
+
+
+def _joined(row: tuple[str | None, ...]) -> str:
+    # A merged cell has its text in each of its columns.
+    return "\n".join(dict.fromkeys(text for cell in row if (text := one_line(cell))))
