@@ -90,13 +90,23 @@ class _Line(NamedTuple):
 class Lines:
     """Finds the lines of a table, batch by batch, and carries the places in them down."""
 
-    def __init__(self, header: Header, first: pl.DataFrame, *, is_removal: bool = False) -> None:
+    def __init__(
+        self,
+        header: Header,
+        first: pl.DataFrame,
+        *,
+        is_removal: bool = False,
+        takes_away: bool = False,
+    ) -> None:
         """``first`` are the first rows of the table with their own cells, from its first row on.
 
         With ``is_removal``, "RESIGNED" is no doubt: the list is of people to be removed, or its
-        sender has named the sheet ``Resigned``.
+        sender has named the sheet ``Resigned``. With ``takes_away`` it is the former, and the
+        people below "ACTIVE MEMBERS" are not to go.
         """
-        self._header, self._is_removal = header, is_removal
+        self._header, self._is_removal, self._takes_away = header, is_removal, takes_away
+        #: The problem of the rows in ``doubted``.
+        self.code = "member_stays" if takes_away else "below_no_members"
         self._id_column = header.id_column
         known = header.columns.known
         names = names_of(header.texts)
@@ -221,7 +231,7 @@ class Lines:
         """Carry the place of a line down, or end what is carried."""
         match line.kind:
             case "place":
-                self._is_doubted = self.is_titled_so
+                self._is_doubted = self._is_doubted if self._takes_away else self.is_titled_so
                 self._carry(line)
             case "running number":
                 self._count("numbered_rows", line)
@@ -237,6 +247,10 @@ class Lines:
     def _take_title(self, text: str) -> None:
         """End what is carried, and note whether the people below the title are no members."""
         says_no_members = no_members.says_no_members(text)
+        if self._takes_away:
+            stays = not says_no_members and no_members.says_stays(text)
+            self._is_doubted = stays or (self._is_doubted and not says_no_members)
+            return
         is_end = self._is_doubted and no_members.says_members(text)
         # Any other title that comes on each page says nothing of the rows below it.
         if says_no_members or is_end or text not in self._texts:

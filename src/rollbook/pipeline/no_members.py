@@ -99,6 +99,11 @@ def says_members(text: str) -> bool:
     return _has_any(_words(text), "current")
 
 
+def says_stays(text: str) -> bool:
+    """Whether a line in a list of removals says that the people below it are not to go."""
+    return _has_any(_words(text), "current", "staying")
+
+
 def title_says_members(texts: Sequence[str]) -> bool:
     """The same of a row above the headers; in "Active Citizens' Movement" it says nothing."""
     words = _words(" ".join(texts))

@@ -326,7 +326,10 @@ class _Reading:
         misplaced.check_above(start.frame.head(header.index), header)
         wanted = self._wanted
         is_asked = wanted.is_removal or self._is_named_so(table.name)
-        lines = Lines(header, start.own, is_removal=is_asked) if wanted.has_lines else None
+        lines = None
+        if wanted.has_lines:
+            takes_away = wanted.is_removal
+            lines = Lines(header, start.own, is_removal=is_asked, takes_away=takes_away)
         if lines is not None and lines.is_titled_so:
             self._titled.add(table.name)
         carried: Collection[str] = () if lines is None else lines.carried
@@ -523,7 +526,7 @@ def _row_problems(
     # Rows in which a field has its value from a merged cell to its left.
     found = [_of_rows(sorted({row for row, column in across if column in read}), "merged_across")]
     if opened.lines is not None:
-        found.append(_of_rows(opened.lines.doubted, "below_no_members"))
+        found.append(_of_rows(opened.lines.doubted, opened.lines.code))
     if opened.is_of_former:
         found.append(_of_rows(frame[ROW_NUMBER], no_members.CODE))
     return pl.concat(found)

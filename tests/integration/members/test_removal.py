@@ -95,6 +95,19 @@ def test_a_row_that_says_that_the_member_stays_is_refused(
     assert {problem["column"] for row in refused for problem in row["problems"]} <= {header}
 
 
+def test_those_below_a_line_of_members_are_not_removed(site: Site) -> None:
+    site.send(csv_file(members(6)), "people.csv")
+    numbers = [id_number(n) for n in range(6)]
+    rows = [numbers[0], "TO KEEP", *numbers[1:3], "RESIGNED", numbers[3], "ACTIVE MEMBERS"]
+    content = "\n".join(
+        ["ID Number;Name", *(f"{one};" for one in (*rows, "WARD 12", *numbers[4:]))]
+    )
+    done = site.send(content.encode(), "list.csv", kind="removal", reason="left")
+    assert set(site.members()) == {*numbers[1:3], *numbers[4:]}
+    refused = [row for row in done.rows if row["outcome"] == "invalid"]
+    assert [codes(done, row["row_number"]) for row in refused] == [["member_stays"]] * 4
+
+
 def test_a_list_without_any_mark_removes_all_of_it(site: Site) -> None:
     site.send(csv_file(members(2)), "people.csv")
     content = f"ID Number;Remove?;Name\n{id_number(0)};;Ann\n{id_number(1)};;Bob".encode()
