@@ -25,6 +25,8 @@ _SAYS_SO: Final = re.compile(
     rf"\b{_COLOUR}\b\W{{0,3}}(?:=|:|-|\u2013|means?\b|beteken\b)"
     rf"|\b(?:marked|highlighted|shaded|coloured|colored|rows?|names?|members?|gemerk|verlig|rye|name|lede)"
     rf"(?: (?:are|is|was|were))?(?: (?:marked|highlighted|shaded))? in {_COLOUR}\b"
+    # Not "members in green wards".
+    r"(?!\s+[^\W\d_]+s\b)"
     rf"|^{_COLOUR}(?: text| rows?| cells?| names?)?\n",
     re.IGNORECASE,
 )
