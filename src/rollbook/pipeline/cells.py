@@ -44,7 +44,7 @@ _WINDOWS: Final = {
 }
 _C1: Final = r"[\x{80}-\x{84}\x{86}-\x{9f}]"
 #: An apostrophe that belongs to the word: "'t Hooft", "'n Plaas", "'Mamello".
-_ELISION: Final = r"(?i)^'(?:[tnskr]|em)(?:[ .-]|$)|^'m(?:a|e|\x{e8})|^''"
+_ELISION: Final = r"(?i)^'(?:[tnskr]|em)(?:[ .-]|$)|^'m(?:a|e|\x{e8})|^' *['\"]"
 _FULL_WIDTH: Final = r"[\x{ff01}-\x{ff5e}]"
 #: A text that ``clean`` may have to change: with any character but those of plain ASCII, ``&`` and
 #: ``<`` among them. This is checked first, because few columns have any.
@@ -277,11 +277,13 @@ def clean(texts: pl.Series) -> pl.Series:
         .str.replace(r"^'([^']*)'$", "$1")
         .str.strip_chars()
     )
+    texts = _select(texts, plain)
     if texts.str.starts_with("'").any():
         # The sign by which a spreadsheet program knows a text.
-        is_mark = plain.str.starts_with("'") & ~plain.str.contains(_ELISION)
-        plain = pl.when(is_mark).then(plain.str.slice(1).str.strip_chars()).otherwise(plain)
-    return _select(texts, pl.when(plain != "").then(plain))
+        is_mark = cell.str.starts_with("'") & ~cell.str.contains(_ELISION)
+        bare = cell.str.slice(1).str.strip_chars()
+        texts = _select(texts, pl.when(is_mark).then(bare).otherwise(cell))
+    return _select(texts, pl.when(cell != "").then(cell))
 
 
 def _without_markup(texts: pl.Series) -> pl.Series:

@@ -108,6 +108,7 @@ def test_every_rule_is_an_error_of_the_catalogue() -> None:
         "other_office",
         "person_erased",
         "member_unknown",
+        "member_stays",
         "person_deceased",
     }
     assert errors == {*RULES, *of_cells, *of_rows}
