@@ -112,7 +112,23 @@ _NOT_OF_MEMBERSHIP: Final = (
         ),
         frozenset({"date_joined", "residential_address", "email", "status", "region"}),
     ),
-    (re.compile(r"\bbank(?:ing)?\b", re.IGNORECASE), frozenset({"ward", "status"})),
+    (
+        re.compile(r"\bbank(?:ing)?\b", re.IGNORECASE),
+        frozenset({"ward", "status", "expiry_date"}),
+    ),
+    (
+        re.compile(
+            r"\b(?:polic(?:y|ies)|insurance|funeral|loans?|polis(?:se)?|versekering|begrafnis|lening)\b",
+            re.IGNORECASE,
+        ),
+        frozenset({"membership_amount", "last_payment", "expiry_date", "status", "date_joined"}),
+    ),
+    (
+        re.compile(
+            r"\b(?:donations?|pledges?|salary|donasies?|skenkings?|salaris)\b", re.IGNORECASE
+        ),
+        frozenset({"membership_amount", "last_payment"}),
+    ),
 )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.files import id_number, one_sheet
 
 if TYPE_CHECKING:
@@ -173,6 +175,17 @@ def test_a_field_below_the_title_of_something_else_is_not_the_memberships(desk: 
     desk.send(one_sheet([titles, headers, row], ["D1:I1"]), "list.xlsx")
     member = desk.members()[id_number(1)]
     assert [str(member[field]) for field in fields] == ["360.00", "2010-03-01", "Permanent", "None"]
+
+
+@pytest.mark.parametrize("title", ["Funeral policy", "Loan", "Donations 2026", "Skenkings"])
+def test_a_payment_below_the_title_of_another_is_no_fee(title: str, desk: Desk) -> None:
+    titles = ("", "", "", title, "")
+    headers = ("ID Number", "Firstname", "Surname", "Amount", "Date Paid")
+    row = (id_number(1), "Nomsa", "Dube", 360, "2026-03-01")
+    desk.send(one_sheet([titles, headers, row], ["D1:E1"]), "list.xlsx")
+    member = desk.members()[id_number(1)]
+    assert (member["membership_amount"], member["last_payment"]) == (None, None)
+    assert member["expiry_date"] is None
 
 
 def test_a_branch_beside_a_bank_is_no_ward(desk: Desk) -> None:
