@@ -218,6 +218,8 @@ def _of_column(
             if code is NOT_PAID:
                 found[LEFT] = found[LEFT] & ~found[code]
     found[NOT_PAID] = found[NOT_PAID] & own["has_payment"]
+    if is_correction(header):
+        del found[CORRECTS]
     seen = cells.str.contains(_ERROR).fill_null(value=True)
     for code, where in found.items():
         says_so = where.fill_null(value=False) & ~seen

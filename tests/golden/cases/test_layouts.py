@@ -605,10 +605,10 @@ def test_an_email_address_of_many_rows_is_noted(desk: Desk) -> None:
     emails = ["Branch@Example.org"] * 6 + ["branch@example.org"] * 5 + ["own@example.org"] * 9
     rows = [{**member(number), "Email": email} for number, email in enumerate(emails)]
     done = desk.send(csv_file(rows, headers=[*rows[0]]), "list.csv", batch_rows=7)
-    assert notes(done) == {
-        "email_shared": "11 people have one e-mail address (rows 2, 3, 4, 5, 6 and 6 more). It may "
-        "be an office's, or that of the person who filled in their forms. It was kept."
-    }
+    assert notes(done)["email_shared"] == (
+        "11 people have one e-mail address (rows 2, 3, 4, 5, 6 and 6 more). It may be an office's, "
+        "or that of the person who filled in their forms. It was kept."
+    )
 
 
 def test_a_phone_number_in_many_rows_of_one_person_is_not_noted(desk: Desk) -> None:
