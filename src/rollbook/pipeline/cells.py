@@ -110,8 +110,8 @@ _TEXT_FORMULA: Final = r'^="([^"]*)"$'
 #: The words for a value that isn't there, and what a form shows in place of one that nobody chose.
 _NO_VALUE: Final = (
     r"not (?:applicable|available|given|provided|supplied|stated|known)|unknown|tb[acd]|don'?t know"
-    r"|to (?:follow|be (?:confirmed|advised|announced|provided|supplied))|no address|onbekend"
-    r"|nie (?:beskikbaar|van toepassing(?: nie)?)|weet nie|geen adres|ayaziwa|akwaziwa|alwaziwa"
+    r"|to (?:follow|be (?:confirmed|advised|announced|provided|supplied))|onbekend"
+    r"|nie (?:beskikbaar|van toepassing(?: nie)?)|weet nie|ayaziwa|akwaziwa|alwaziwa"
     r"|[-(\[< ]*(?:(?:please )?(?:select|choose)(?: one| an? [a-z]+| option| from list)?"
     r"|kies(?: een| asseblief)?)[-.:)\]> \x{2026}]*"
     r"|(?:click or tap|tap or click|click) here to enter (?:text|a date)\.?"

@@ -38,7 +38,7 @@ _MARK: Final = (
     r"(?i:y(?:es)?|no?|ja|nee|x|v|ok|tick(?:ed)?|done|[\x{2713}\x{2714}\x{2717}\x{2718}\x{221a}"
     r"\x{2610}-\x{2612}])"
 )
-_NONE: Final = r"(?i:none|nil|geen|niks)"
+_NONE: Final = r"(?i:none|nil|geen|niks|no (?:fixed )?address|geen (?:vaste )?adres)"
 _NUMBER: Final = r"[0-9]{1,8}(?:[.,][0-9]+)?"
 #: Amounts with cents, and whole ones; "R56" in an address is a road.
 _CENTS: Final = r"(?:R ?)?[0-9][0-9 ]*[.,][0-9]{2}"

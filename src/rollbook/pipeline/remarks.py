@@ -199,12 +199,26 @@ def _of_column(
     cells = sheet.frame.to_series(sheet.frame.get_column_index(header)).alias("value")
     if cells.dtype != pl.String or cells.null_count() == len(cells):
         return
+    field = name.partition("/")[0]
+    seen = cells.str.contains(_ERROR).fill_null(value=True)
+    for code, where in _said(cells, header, own, is_status=field == "status").items():
+        says_so = where.fill_null(value=False) & ~seen
+        if says_so.any():
+            seen |= says_so
+            headers.setdefault(name, header)
+            raw = pl.DataFrame([sheet.frame[ROW_NUMBER], cells.alias(name)])
+            yield select(raw, says_so, name, code)
+
+
+def _said(
+    cells: pl.Series, header: str, own: pl.DataFrame, *, is_status: bool
+) -> dict[str, pl.Series]:
+    """The cells that say something, by the code of what they say."""
     # By polars: its patterns take a header of any length in linear time.
     of_header = pl.select(
         pl.lit(header).str.contains(one).alias(str(number)) for number, one in enumerate(_HEADERS)
     )
     leaves, stays, is_other_consent, *below = of_header.row(0)
-    is_status = name.partition("/")[0] == "status"
     found = dict(_of_cells(cells, own))
     if leaves:
         found[LEFT] = ~cells.str.contains(_NO)
@@ -219,15 +233,9 @@ def _of_column(
                 found[LEFT] = found[LEFT] & ~found[code]
     found[NOT_PAID] = found[NOT_PAID] & own["has_payment"]
     if is_correction(header):
+        # They have a rule of their own.
         del found[CORRECTS]
-    seen = cells.str.contains(_ERROR).fill_null(value=True)
-    for code, where in found.items():
-        says_so = where.fill_null(value=False) & ~seen
-        if says_so.any():
-            seen |= says_so
-            headers.setdefault(name, header)
-            raw = pl.DataFrame([sheet.frame[ROW_NUMBER], cells.alias(name)])
-            yield select(raw, says_so, name, code)
+    return found
 
 
 def _of_cells(cells: pl.Series, own: pl.DataFrame) -> Iterator[tuple[str, pl.Series]]:

@@ -329,7 +329,18 @@ def test_what_a_form_shows_where_nobody_chose_is_no_value(desk: Desk) -> None:
 
 def test_marks_of_a_checklist_and_pointers_to_a_form_are_kept_and_flagged(desk: Desk) -> None:
     unlikely = {
-        "Address": ["Y", "✓", "x", "none", "1804", "see form", "on file", "[Address]", "pending"],
+        "Address": [
+            "Y",
+            "✓",
+            "x",
+            "none",
+            "1804",
+            "see form",
+            "on file",
+            "[Address]",
+            "pending",
+            "No fixed address",
+        ],
         "Occupation": ["Yes", "√", "5", "as per form", "refused to give"],
         "Voting Station": ["N", "33", "geen", "sien vorm"],
         "Region": ["Yes", "ja", "outstanding"],
