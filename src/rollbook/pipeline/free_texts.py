@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import polars as pl
-
 from rollbook.pipeline import cells
 from rollbook.pipeline.cells import Understood
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    import polars as pl
 
 #: Texts that are a whole date, a boolean cell, a long number, an e-mail address, a formula, or what
 #: another cell says.
