@@ -326,10 +326,8 @@ class _Reading:
         misplaced.check_above(start.frame.head(header.index), header)
         wanted = self._wanted
         is_asked = wanted.is_removal or self._is_named_so(table.name)
-        lines = None
-        if wanted.has_lines:
-            takes_away = wanted.is_removal
-            lines = Lines(header, start.own, is_removal=is_asked, takes_away=takes_away)
+        kind = {"is_removal": is_asked, "takes_away": wanted.is_removal}
+        lines = Lines(header, start.own, **kind) if wanted.has_lines else None
         if lines is not None and lines.is_titled_so:
             self._titled.add(table.name)
         carried: Collection[str] = () if lines is None else lines.carried
