@@ -248,6 +248,8 @@ class Lines:
         """End what is carried, and note whether the people below the title are no members."""
         says_no_members = no_members.says_no_members(text)
         if self._takes_away:
+            if says_no_members or text not in self._texts:
+                self._carried.clear()
             stays = not says_no_members and no_members.says_stays(text)
             self._is_doubted = stays or (self._is_doubted and not says_no_members)
             return
