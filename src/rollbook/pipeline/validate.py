@@ -47,10 +47,10 @@ class Validated:
 
 @cache
 def rules() -> Mapping[str, pl.Expr]:
-    """Where a row satisfies each rule of a member, by the code of the problem."""
+    """Where a row satisfies each rule of a member, by the code of the problem; null is a breach."""
     number = pl.col("id_number")
     has_no_form = ~id_numbers.has_form(number)
-    return {
+    found = {
         "id_missing": number.is_not_null() | pl.col("has_document"),
         "id_characters": number.str.contains(r"^[0-9]+$") | number.is_null(),
         "id_length": (number.str.len_chars() == id_numbers.LENGTH) | number.is_null(),
@@ -61,6 +61,7 @@ def rules() -> Mapping[str, pl.Expr]:
         "firstname_missing": pl.col("firstname").is_not_null(),
         "surname_missing": pl.col("surname").is_not_null(),
     }
+    return {code: rule.fill_null(value=False) for code, rule in found.items()}
 
 
 #: Fields whose value is converted; see ``_replaced``.
