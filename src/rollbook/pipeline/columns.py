@@ -365,6 +365,13 @@ def trimmed(headers: Sequence[str], added: Iterable[str]) -> Sequence[str]:
     return headers
 
 
+def reasons(headers: Sequence[str]) -> set[str]:
+    """The column of a workbook of refused rows with what was wrong; none in another file."""
+    if not any(_added(SENT_ROW).fullmatch(header) for header in headers):
+        return set()
+    return {header for header in headers if _added(ERRORS).fullmatch(header)}
+
+
 @cache
 def _added(name: str) -> re.Pattern[str]:
     """The headers of an added column; numbered where the file has one of that name itself."""

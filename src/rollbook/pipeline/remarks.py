@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from rollbook.pipeline.columns import is_correction, is_of_other_person
+from rollbook.pipeline.columns import is_correction, is_of_other_person, reasons
 from rollbook.pipeline.id_numbers import is_valid
 from rollbook.pipeline.legends import is_legend
 from rollbook.pipeline.no_members import pattern, phrases
@@ -171,8 +171,10 @@ def doubts(
     They are those of columns that aren't read, of the status and the type of the membership, which
     are, and of corrections, which may be remarks. An unread column's header is added to
     ``headers``, under the name that its warnings have. ``values`` has what was read of the rows: it
-    matters only of those with a payment's date or amount whether it came.
+    matters only of those with a payment's date or amount whether it came. What a workbook of
+    refused rows says of its former values isn't looked at.
     """
+    former = reasons(sheet.frame.columns)
     pays = pl.col("last_payment").is_not_null() | pl.col("membership_amount").is_not_null()
     own = values.select(has_payment=pays, number="id_number", today=pl.lit(today))
     others = {
@@ -182,7 +184,7 @@ def doubts(
     }
     for number, header in enumerate(sheet.columns.unknown, start=1):
         is_of_kin = others and re.search(_BARE_RELATION, header)
-        if not (is_of_kin or header in others or is_legend(header)):
+        if not (is_of_kin or header in others or header in former or is_legend(header)):
             yield from _of_column(sheet, header, f"remark/{number}", headers, own)
     for field, found in sheet.columns.headers.items():
         for number, header in enumerate(found, start=1):

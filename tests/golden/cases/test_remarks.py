@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rollbook import languages
+from rollbook.pipeline import problems
 from tests.files import id_number, one_sheet
 
 if TYPE_CHECKING:
@@ -41,6 +43,22 @@ def send(desk: Desk, columns: Mapping[str, Says], payment: str = PAID) -> tuple[
         said[header][cell] = next((code for _, code in found), None)
         assert len(found) <= 1
     return done, list(said.values())
+
+
+@pytest.mark.parametrize("language", languages.available())
+def test_the_reasons_of_refused_rows_that_come_back_are_no_remarks(
+    language: str, desk: Desk
+) -> None:
+    with languages.speaking(language):
+        added = [languages.phrase(f"refused.{name}") for name in ("sent_row", "errors")]
+        texts = [f"ID Number: {problem.sentence}" for problem in problems.catalogue().values()]
+    rows = [(id_number(n), "Nomsa", "Dube", PAID, n, text) for n, text in enumerate(texts)]
+    for headers in ((*NAMES, *added), (*NAMES, *added, "Checked by")):
+        taken = desk.send(one_sheet([headers, *rows]), "refused.xlsx")
+        assert not any(row["problems"] for row in taken.rows)
+    # Another office's column of this name is one of remarks.
+    taken = desk.send(one_sheet([(*NAMES, "No", added[1]), (*rows[0][:5], "deceased")]), "a.xlsx")
+    assert [one["code"] for one in taken.rows[0]["problems"]] == [LEFT]
 
 
 def test_a_payment_that_failed_is_flagged(desk: Desk) -> None:
