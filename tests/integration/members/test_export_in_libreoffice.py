@@ -51,13 +51,14 @@ headers = ["Work e-mail"]
 type = "e-mail"
 """
 ADDRESSES = [
-    "=1+1", '=HYPERLINK("https://example.org","x")', "+27 82 555 0100", "-1+1", "@SUM(1)", "'007",
+    "=1+1", '=HYPERLINK("https://example.org","x")', "+27 82 555 0100", "-1+1", "@SUM(1)",
+    "'n Plaas by Vrede",
     "Straße 5, Łódź, Kwa-Müller",
     "12 Long Street\nFlat 3, \"The Oaks\"; Braamfontein", "A\tB", "_x0041_", "𝒳 \U0001f600",
     "long " * 300 + "end",
 ]  # fmt: skip
 #: Texts that a spreadsheet program takes for numbers and dates when it opens a .csv.
-LIKE_NUMBERS = ["007", "1/2", "2026-01-02", "1e5", "TRUE", "12%", "R 1,50"]
+LIKE_NUMBERS = ["007", "'007", "1/2", "2026-01-02", "1e5", "TRUE", "12%", "R 1,50"]
 OWN = [
     {"Shirt size": "S", "Branch number": "12", "Pledge": "1200,5", "Trained": "Ja",
      "Trained on": "2001/02/03", "Volunteer code": "AB 12", "Next of kin phone": "0821234567",
