@@ -8,6 +8,7 @@ import os
 import resource
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,6 +133,55 @@ def threads_of_user() -> int:
             if process.uids().real == OWN_USER:
                 found += process.num_threads()
     return found
+
+
+#: Puts a file into a store, and fetches it, in processes of a user who gets few more threads.
+STORE_USE = """
+import os, resource, shutil, signal, sys, tempfile
+from pathlib import Path
+from rollbook.backends.files import FileStore
+from rollbook.errors import NoResourcesError
+
+folder = Path(tempfile.mkdtemp())
+try:
+    (folder / "source").write_bytes(b"a file")
+    os.chown(folder, USER, USER)
+    os.setgid(USER)
+    os.seteuid(USER)
+    store = FileStore((folder / "store").as_uri())
+    for room in range(6):
+        process = os.fork()
+        if process == 0:
+            signal.alarm(20)  # ends what waits for ever
+            os.seteuid(0)
+            os.setuid(USER)
+            used = len(os.listdir(f"/proc/{os.getppid()}/task")) + 1
+            resource.setrlimit(resource.RLIMIT_NPROC, (used + room, used + room))
+            try:
+                store.put(f"{room}/file", folder / "source")
+                store.fetch(f"{room}/file", folder / f"fetched-{room}")
+                end = (folder / f"fetched-{room}").read_bytes() == b"a file"
+            except NoResourcesError:
+                end = 2
+            os._exit(end)
+        print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+finally:
+    os.seteuid(0)
+    shutil.rmtree(folder)
+"""
+
+
+def test_a_store_that_gets_no_thread_refuses_and_waits_for_none() -> None:
+    """Its runtime waits for ever for a thread, where it has one and gets no other."""
+    if os.geteuid() != 0:
+        pytest.skip("a process can't be started as another user here: not root")
+    script = STORE_USE.replace("USER", str(OWN_USER + 1))
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=150
+    )
+    ends = [int(line) for line in done.stdout.split()]
+    assert set(ends) == {1, 2}
+    assert ends == sorted(ends, reverse=True)
 
 
 class Panic(BaseException):

@@ -6,6 +6,8 @@ import contextlib
 import errno
 import os
 import threading
+import time
+from types import SimpleNamespace
 from typing import Final
 
 SENTENCE: Final = (
@@ -47,6 +49,41 @@ def is_met() -> bool:
         # which must not be lost.
         return is_one(error)
     return False
+
+
+#: Threads of the runtime by which obstore works (tokio), which are started with its first call and
+#: stay. By default they are as many as there are processors.
+STORE_THREADS: Final = ("TOKIO_WORKER_THREADS", "2")
+#: Seconds for which it isn't looked again: the runtime keeps a thread for ten after its last call.
+_LOOK_S: Final = 1.0
+_look = SimpleNamespace(at=None)
+
+
+def expect_store_threads() -> None:
+    """Refuse a call of the file store that would wait for a thread for ever.
+
+    Each call of obstore needs a thread. Where the system gives none while the runtime has others,
+    it waits for one of these, and they never end: there is no error, and no answer.
+
+    Raises:
+        RuntimeError: a thread can't be started.
+    """
+    if _look.at is not None and time.monotonic() - _look.at < _LOOK_S:
+        return
+    name, usual = STORE_THREADS
+    count = 1 if _look.at is not None else 1 + int(os.environ.get(name, usual))
+    ended = threading.Event()
+    trials = [threading.Thread(target=ended.wait, daemon=True) for _ in range(count)]
+    started: list[threading.Thread] = []
+    try:
+        for trial in trials:
+            trial.start()
+            started.append(trial)
+    finally:
+        ended.set()
+        for trial in started:
+            trial.join()
+    _look.at = time.monotonic()
 
 
 def is_one(error: BaseException) -> bool:

@@ -48,8 +48,12 @@ def done_of(key: str, end: int | BaseException) -> Done:
 
 @contextlib.contextmanager
 def mapped() -> Iterator[None]:
-    """Map the store's failures to our error; a missing file stays a FileNotFoundError."""
+    """Map the store's failures to our error; a missing file stays a FileNotFoundError.
+
+    A call within the context isn't begun without a thread for it.
+    """
     try:
+        exhaustion.expect_store_threads()
         yield
     except FileNotFoundError:
         raise

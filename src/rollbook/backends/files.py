@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
     from rollbook.config import Settings
 
+os.environ.setdefault(*exhaustion.STORE_THREADS)  # read with the first call of obstore
+
 #: Bytes per part of an upload to the store; two parts are sent at a time.
 PART_BYTES = 5 * 1024 * 1024
 
