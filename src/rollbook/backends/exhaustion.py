@@ -10,6 +10,8 @@ import time
 from types import SimpleNamespace
 from typing import Final
 
+from rollbook.errors import NoResourcesError
+
 SENTENCE: Final = (
     "This machine has no more open files, threads or processes for Rollbook, so nothing was "
     "changed. Please try again in a few minutes. If it goes on, ask the operator to raise the "
@@ -66,7 +68,7 @@ def expect_store_threads() -> None:
     it waits for one of these, and they never end: there is no error, and no answer.
 
     Raises:
-        RuntimeError: a thread can't be started.
+        NoResourcesError: a thread can't be started.
     """
     if _look.at is not None and time.monotonic() - _look.at < _LOOK_S:
         return
@@ -79,6 +81,8 @@ def expect_store_threads() -> None:
         for trial in trials:
             trial.start()
             started.append(trial)
+    except RuntimeError as error:
+        raise NoResourcesError(SENTENCE) from error
     finally:
         ended.set()
         for trial in started:

@@ -52,8 +52,8 @@ def mapped() -> Iterator[None]:
 
     A call within the context isn't begun without a thread for it.
     """
+    exhaustion.expect_store_threads()
     try:
-        exhaustion.expect_store_threads()
         yield
     except FileNotFoundError:
         raise

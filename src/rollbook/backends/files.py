@@ -217,9 +217,10 @@ class FileStore:
         """Store the chunks; when they raise, nothing is stored and the error propagates.
 
         Raises:
-            ServiceUnavailableError: the store doesn't accept it.
+            ServiceUnavailableError: the store doesn't accept it, or there is no thread for it.
         """
         self._check_mount()
+        exhaustion.expect_store_threads()
         try:
             await obstore.put_async(
                 self._store, key, chunks, chunk_size=PART_BYTES, max_concurrency=2
@@ -363,6 +364,7 @@ class FileStore:
 
     async def _delete(self, sizes: Mapping[str, int], key: str) -> int:
         size = sizes[key] if key in sizes else await self._ask_size(key)
+        exhaustion.expect_store_threads()
         await obstore.delete_async(self._store, key)
         return size
 
