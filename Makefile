@@ -8,9 +8,9 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv
-# Twice the cores, since tests wait for a third of their time, and 8 at most, since each process has
-# engines of its own.
-TEST_PROCESSES ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? 2 * cores : 8)))
+# Five for two cores, since tests wait for two thirds of their time, and 8 at most, since each process
+# has engines of its own.
+TEST_PROCESSES ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? (5 * cores + 1) / 2 : 8)))
 
 # Says what a long target does, how far it is and when it will end.
 LONG := $(BIN)/python scripts/long.py
