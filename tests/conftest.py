@@ -210,6 +210,8 @@ def _read_settings() -> Settings:
         secret_key=SecretStr("a-key-that-only-the-tests-know-of-32-bytes"),
         concurrency=1,
         backoff_ms=10,
+        # A check's child may start cold, beside busy processes.
+        check_timeout_s=waiting.PATIENCE_S,
     )
 
 

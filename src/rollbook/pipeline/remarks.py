@@ -6,6 +6,7 @@ of the row may be wrong. The row is read like the others, so the words must not 
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +22,7 @@ from rollbook.pipeline.values import written
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from rollbook.pipeline.read import Sheet
 
@@ -182,28 +183,53 @@ def doubts(
         for header in sheet.columns.unknown
         if is_of_other_person(header) and not re.search(_OF_DEPENDANTS, header)
     }
+    kinds = _kinds([*sheet.columns.unknown, *itertools.chain(*sheet.columns.headers.values())])
     for number, header in enumerate(sheet.columns.unknown, start=1):
         is_of_kin = others and re.search(_BARE_RELATION, header)
         if not (is_of_kin or header in others or header in former or is_legend(header)):
-            yield from _of_column(sheet, header, f"remark/{number}", headers, own)
+            name = f"remark/{number}"
+            yield from _of_column(sheet, header, kinds[header], name, headers, own)
     for field, found in sheet.columns.headers.items():
         for number, header in enumerate(found, start=1):
             if field in _READ or is_correction(header):
                 name = field if number == 1 else f"{field}/{number}"
                 name = name if field in _READ else f"remark/{name}"
-                yield from _of_column(sheet, header, name, headers, own)
+                yield from _of_column(sheet, header, kinds[header], name, headers, own)
+
+
+def _kinds(headers: Sequence[str]) -> dict[str, Sequence[bool]]:
+    """Which patterns of ``_HEADERS`` each header has.
+
+    By polars: its patterns take a header of any length in linear time. For all at once: reading a
+    pattern takes a millisecond, and a file may have hundreds of columns.
+    """
+    texts = pl.Series("header", headers, pl.String).to_frame()
+    header = pl.col("header")
+    found = texts.select(
+        header.str.contains(one).alias(str(number)) for number, one in enumerate(_HEADERS)
+    )
+    return dict(zip(headers, found.rows(), strict=True))
 
 
 def _of_column(
-    sheet: Sheet, header: str, name: str, headers: dict[str, str], own: pl.DataFrame
+    sheet: Sheet,
+    header: str,
+    kinds: Sequence[bool],
+    name: str,
+    headers: dict[str, str],
+    own: pl.DataFrame,
 ) -> Iterator[pl.DataFrame]:
     # By position: a header such as "^ID$" would be a pattern.
     cells = sheet.frame.to_series(sheet.frame.get_column_index(header)).alias("value")
     if cells.dtype != pl.String or cells.null_count() == len(cells):
         return
     field = name.partition("/")[0]
+    found = _said(cells, header, kinds, own, is_status=field == "status")
+    said = {code: where for code, where in found.items() if where.any()}
+    if not said:
+        return
     seen = cells.str.contains(_ERROR).fill_null(value=True)
-    for code, where in _said(cells, header, own, is_status=field == "status").items():
+    for code, where in said.items():
         says_so = where.fill_null(value=False) & ~seen
         if says_so.any():
             seen |= says_so
@@ -213,14 +239,10 @@ def _of_column(
 
 
 def _said(
-    cells: pl.Series, header: str, own: pl.DataFrame, *, is_status: bool
+    cells: pl.Series, header: str, kinds: Sequence[bool], own: pl.DataFrame, *, is_status: bool
 ) -> dict[str, pl.Series]:
     """The cells that say something, by the code of what they say."""
-    # By polars: its patterns take a header of any length in linear time.
-    of_header = pl.select(
-        pl.lit(header).str.contains(one).alias(str(number)) for number, one in enumerate(_HEADERS)
-    )
-    leaves, stays, is_other_consent, *below = of_header.row(0)
+    leaves, stays, is_other_consent, *below = kinds
     found = dict(_of_cells(cells, own))
     if leaves:
         found[LEFT] = ~cells.str.contains(_NO)
@@ -242,7 +264,11 @@ def _said(
 
 def _of_cells(cells: pl.Series, own: pl.DataFrame) -> Iterator[tuple[str, pl.Series]]:
     """What the cells say under any header."""
+    nowhere = pl.repeat(value=False, n=len(cells), eager=True)
     rows = cells.str.contains(_ANY).fill_null(value=False).arg_true()
+    if rows.is_empty():
+        yield from ((code, nowhere) for code in (LEFT, NOT_PAID, NO_MEMBER, CORRECTS))
+        return
     some = cells.gather(rows)
     bare = some.str.replace_all(_RELATIVE, "").str.replace_all(_NOT, "")
     for code, where in (
@@ -251,12 +277,12 @@ def _of_cells(cells: pl.Series, own: pl.DataFrame) -> Iterator[tuple[str, pl.Ser
         (NO_MEMBER, some.str.contains(_IS_NO_MEMBER)),
         (CORRECTS, some.str.contains(_CORRECTS) | _has_other_number(some, own[rows])),
     ):
-        yield code, pl.repeat(value=False, n=len(cells), eager=True).scatter(rows, where)
+        yield code, nowhere.clone().scatter(rows, where)
 
 
 def _has_other_number(cells: pl.Series, own: pl.DataFrame) -> pl.Series:
     """Which cells hold another person's ID number than the row's own."""
     digits = pl.col("cell").str.extract(_ID_NUMBER).str.replace_all("[ -]", "")
     other = own.insert_column(0, cells.alias("cell")).with_columns(digits.alias("other"))
-    is_other = is_valid(pl.col("other"), other["today"][0]) if len(cells) else pl.lit(value=False)
+    is_other = is_valid(pl.col("other"), other["today"][0])
     return other.select(is_other & pl.col("other").ne_missing(pl.col("number"))).to_series()
