@@ -32,6 +32,12 @@ _WORDS: Final = (
 
 #: Open files that a step of work needs, with a reserve.
 _FILES: Final = 16
+#: Threads of the runtime by which obstore works (tokio), which are started with its first call and
+#: stay. By default they are as many as there are processors.
+STORE_THREADS: Final = ("TOKIO_WORKER_THREADS", "2")
+#: Seconds for which it isn't looked again: the runtime keeps a thread for ten after its last call.
+_LOOK_S: Final = 1.0
+_look = SimpleNamespace(at=None)
 
 
 def is_met() -> bool:
@@ -43,22 +49,12 @@ def is_met() -> bool:
         with contextlib.ExitStack() as opened:
             for _ in range(_FILES):
                 opened.callback(os.close, os.open(os.devnull, os.O_RDONLY))
-        trial = threading.Thread(target=lambda: None)
-        trial.start()
-        trial.join()
+        _try_threads(1)
     except (OSError, RuntimeError, MemoryError) as error:
         # Another error says nothing of these limits. The caller is about to explain one of its own,
         # which must not be lost.
         return is_one(error)
     return False
-
-
-#: Threads of the runtime by which obstore works (tokio), which are started with its first call and
-#: stay. By default they are as many as there are processors.
-STORE_THREADS: Final = ("TOKIO_WORKER_THREADS", "2")
-#: Seconds for which it isn't looked again: the runtime keeps a thread for ten after its last call.
-_LOOK_S: Final = 1.0
-_look = SimpleNamespace(at=None)
 
 
 def expect_store_threads() -> None:
@@ -74,20 +70,26 @@ def expect_store_threads() -> None:
         return
     name, usual = STORE_THREADS
     count = 1 if _look.at is not None else 1 + int(os.environ.get(name, usual))
-    ended = threading.Event()
-    trials = [threading.Thread(target=ended.wait, daemon=True) for _ in range(count)]
-    started: list[threading.Thread] = []
     try:
-        for trial in trials:
-            trial.start()
-            started.append(trial)
+        _try_threads(count)
     except RuntimeError as error:
         raise NoResourcesError(SENTENCE) from error
+    _look.at = time.monotonic()
+
+
+def _try_threads(count: int) -> None:
+    """Start so many threads at a time, and end them; a RuntimeError where one can't be started."""
+    ended = threading.Event()
+    started = []
+    try:
+        for _ in range(count):
+            trial = threading.Thread(target=ended.wait, daemon=True)
+            trial.start()
+            started.append(trial)
     finally:
         ended.set()
         for trial in started:
             trial.join()
-    _look.at = time.monotonic()
 
 
 def is_one(error: BaseException) -> bool:

@@ -38,7 +38,7 @@ def done_of(key: str, end: int | BaseException) -> Done:
     if isinstance(end, int):
         return Done(key, end)
     try:
-        with mapped():
+        with _translated():
             raise end
     except FileNotFoundError:
         return Done(key, 0)
@@ -53,6 +53,12 @@ def mapped() -> Iterator[None]:
     A call within the context isn't begun without a thread for it.
     """
     exhaustion.expect_store_threads()
+    with _translated():
+        yield
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:

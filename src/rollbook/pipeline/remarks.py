@@ -183,7 +183,8 @@ def doubts(
         for header in sheet.columns.unknown
         if is_of_other_person(header) and not re.search(_OF_DEPENDANTS, header)
     }
-    kinds = _kinds([*sheet.columns.unknown, *itertools.chain(*sheet.columns.headers.values())])
+    every = [*sheet.columns.unknown, *itertools.chain(*sheet.columns.headers.values())]
+    kinds = kinds_of(every, _HEADERS)
     for number, header in enumerate(sheet.columns.unknown, start=1):
         is_of_kin = others and re.search(_BARE_RELATION, header)
         if not (is_of_kin or header in others or header in former or is_legend(header)):
@@ -197,8 +198,8 @@ def doubts(
                 yield from _of_column(sheet, header, kinds[header], name, headers, own)
 
 
-def _kinds(headers: Sequence[str]) -> dict[str, Sequence[bool]]:
-    """Which patterns of ``_HEADERS`` each header has.
+def kinds_of(headers: Sequence[str], patterns: Sequence[str]) -> dict[str, Sequence[bool]]:
+    """Which of the patterns each header has.
 
     By polars: its patterns take a header of any length in linear time. For all at once: reading a
     pattern takes a millisecond, and a file may have hundreds of columns.
@@ -206,9 +207,16 @@ def _kinds(headers: Sequence[str]) -> dict[str, Sequence[bool]]:
     texts = pl.Series("header", headers, pl.String).to_frame()
     header = pl.col("header")
     found = texts.select(
-        header.str.contains(one).alias(str(number)) for number, one in enumerate(_HEADERS)
+        header.str.contains(one).alias(str(number)) for number, one in enumerate(patterns)
     )
     return dict(zip(headers, found.rows(), strict=True))
+
+
+def texts_below(sheet: Sheet, header: str) -> pl.Series | None:
+    """The cells of a column; None where it has no text."""
+    # By position: a header such as "^ID$" would be a pattern.
+    cells = sheet.frame.to_series(sheet.frame.get_column_index(header))
+    return None if cells.dtype != pl.String or cells.null_count() == len(cells) else cells
 
 
 def _of_column(
@@ -219,10 +227,9 @@ def _of_column(
     headers: dict[str, str],
     own: pl.DataFrame,
 ) -> Iterator[pl.DataFrame]:
-    # By position: a header such as "^ID$" would be a pattern.
-    cells = sheet.frame.to_series(sheet.frame.get_column_index(header)).alias("value")
-    if cells.dtype != pl.String or cells.null_count() == len(cells):
+    if (cells := texts_below(sheet, header)) is None:
         return
+    cells = cells.alias("value")
     field = name.partition("/")[0]
     found = _said(cells, header, kinds, own, is_status=field == "status")
     said = {code: where for code, where in found.items() if where.any()}

@@ -1,6 +1,7 @@
 """Shared contacts: a note on a cell number or e-mail address that many people of a file have.
 
-It is often the office's own, put into the cells to fill them, or that of whoever filled in a form.
+It is often the office's own, put into the cells to fill them, or that of a person who filled in
+many forms.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import polars as pl
 
 from rollbook.pipeline.problem_table import select
 from rollbook.pipeline.read import ROW_NUMBER
-from rollbook.pipeline.remarks import OF_CHANGE, PLAIN_NO, YES_NO
+from rollbook.pipeline.remarks import OF_CHANGE, PLAIN_NO, YES_NO, kinds_of, texts_below
 
 if TYPE_CHECKING:
     from rollbook.pipeline.normalise import Normalised
@@ -49,22 +49,17 @@ def with_those_who_stay(normalised: Normalised, sheet: Sheet) -> Normalised:
     Without a mark below "Remove?" a member stays too, where others of the batch have one.
     """
     faults, headers = [normalised.faults], dict(normalised.headers)
-    for number, header in enumerate(sheet.columns.unknown, start=1):
-        # By position: a header such as "^ID$" would be a pattern.
-        cells = sheet.frame.to_series(sheet.frame.get_column_index(header))
-        if cells.dtype != pl.String or cells.null_count() == len(cells):
+    kinds = kinds_of(sheet.columns.unknown, (_OF_REMOVAL, OF_CHANGE))
+    for number, (header, (is_of_removal, is_of_change)) in enumerate(kinds.items(), start=1):
+        if (cells := texts_below(sheet, header)) is None:
             continue
         name = f"stays/{number}"
         cells = cells.str.strip_chars().alias(name)
-        kinds = pl.select(
-            removal=pl.lit(header).str.contains(_OF_REMOVAL),
-            change=pl.lit(header).str.contains(OF_CHANGE),
-        )
         stays = cells.str.contains(_SAYS_SO)
-        if kinds["change"].item():
+        if is_of_change:
             stays |= cells.str.contains(_OTHER_CHANGE)
         stays = stays.fill_null(value=False)
-        if kinds["removal"].item():
+        if is_of_removal:
             stays |= cells.str.contains(_NOT_REMOVED).fill_null(value=False)
             is_empty = cells.is_null() | (cells == "")
             if not (is_empty | stays).all():

@@ -331,8 +331,8 @@ class SocketIo:
             if cut is not None:
                 cut()
         else:
-            # It was told to close its WebSocket. The library would wait for that as long as the
-            # client sends something.
+            # The client was asked to close its WebSocket. The library would wait for that as long
+            # as the client sends something.
             if cut is not None:
                 asyncio.get_running_loop().call_later(CLOSE_S, cut)
         self._server.eio.sockets.pop(transport_id, None)
