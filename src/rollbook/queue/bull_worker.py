@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two checks whether an unfit worker may take jobs again.
 MAY_TAKE_S = 0.1
+#: Seconds after which a wait for a job that goes on is cancelled again.
+CANCEL_AGAIN_S = 0.05
 
 _SCRIPT = loadScript("moveJobFromActiveToWait-9.lua")
 _KEYS = (
@@ -64,8 +66,11 @@ class OneCallWorker(Worker):  # type: ignore[misc]
         self.closing = True
         self.paused = False
         self.resume_event.set()
-        if self.waiting:
+        # The client of Redis may swallow a cancellation: it sends by ``asyncio.wait_for``, which
+        # does so in Python 3.11 when the sending ends in the same step.
+        while self.waiting and not self.waiting.done():
             self.waiting.cancel()
+            await asyncio.wait({self.waiting}, timeout=CANCEL_AGAIN_S)
         if force:
             self.forceClosing = True
             self.lockManager.cancel_all_jobs("worker force-closed")

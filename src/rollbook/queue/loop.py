@@ -100,7 +100,7 @@ async def watch(settings: Settings, worker: OneCallWorker, client: Redis) -> Non
         settings.redis_address, answer_s=settings.redis_answer_s, keepalive=settings.keepalive
     ) as own:
         since, taken = time.monotonic(), worker.taken
-        while True:  # ends with the worker, which cancels it
+        while not worker.closing:  # the client of Redis may swallow a cancellation
             await asyncio.sleep(interval_s)
             try:
                 is_idle = worker.has_room and worker.taken == taken and await _is_any(own, *waits)

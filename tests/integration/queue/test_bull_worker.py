@@ -137,6 +137,39 @@ async def test_a_worker_that_closes_begins_no_wait_for_a_job(
     assert len(closings) == 1
 
 
+async def test_a_wait_for_a_job_that_swallows_a_cancellation_is_cancelled_again(
+    settings: Settings,
+) -> None:
+    """As redis-py does in Python 3.11 where its command has just been sent."""
+
+    async def nothing(_job: Job, _token: str) -> None:
+        raise AssertionError
+
+    idle = worker(settings, nothing)
+    idle.opts["drainDelay"] = 2 * PATIENCE_S  # how long it waits for a job
+    wait = idle.backend.waitForJob
+    waits: list[float] = []
+    has_begun = asyncio.Event()
+
+    async def swallow(seconds: float) -> Any:
+        waits.append(seconds)
+        has_begun.set()
+        try:
+            return await wait(seconds)
+        except asyncio.CancelledError:
+            if len(waits) > 1:
+                raise
+        return await swallow(seconds)
+
+    idle.backend.waitForJob = swallow
+    running = asyncio.create_task(idle.run())
+    async with asyncio.timeout(PATIENCE_S):
+        await has_begun.wait()
+        await idle.close()
+        await running
+    assert waits == [2 * PATIENCE_S] * 2
+
+
 async def test_closing_ends_when_it_is_cancelled(settings: Settings) -> None:
     """As at the end of the process, where Redis doesn't answer and nothing is waited for."""
 
