@@ -81,6 +81,8 @@ _FILES = re.compile(rf"{BASE}/bulk-upload/(process|check|files(/[^/]+)?)")
 FAIRNESS_INTERVAL_S = 10
 #: Seconds between two searches for checked files that nobody has sent.
 CHECKS_INTERVAL_S = 300
+#: OpenAPI documents by all that they depend on; building one takes a large part of a second.
+_documents: dict[tuple[str, bool], dict[str, Any]] = {}
 
 
 class _Application(FastAPI):
@@ -100,12 +102,13 @@ class _Application(FastAPI):
         return HeadersMiddleware(stack, hsts_s=self._hsts_s)
 
     def openapi(self) -> dict[str, Any]:
-        is_new = self.openapi_schema is None
-        document = super().openapi()
-        if is_new:
-            is_strict = not self._settings.first_system_clients
-            server = self._settings.public_url or "/"
+        server = self._settings.public_url or "/"
+        is_strict = not self._settings.first_system_clients
+        document = _documents.get((server, is_strict))
+        if document is None:
+            document = super().openapi()
             description.complete(document, base=BASE, server=server, is_strict=is_strict)
+            _documents[server, is_strict] = document
         return document
 
 
