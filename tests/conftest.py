@@ -9,8 +9,10 @@ import os
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import bullmq.redis_connection
 import httpx
 import pytest
+import redis.utils
 import structlog
 from hypothesis import settings as hypothesis_settings
 from pydantic import SecretStr
@@ -112,6 +114,17 @@ def warm_connections() -> Iterator[None]:
     """What the product closes is used for what it opens next (tests/kept_connections.py)."""
     with pytest.MonkeyPatch.context() as patch:
         kept_connections.use(patch)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def files_of_libraries() -> Iterator[None]:
+    """What redis-py and BullMQ read from files for each connection and queue is read once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("redis.utils.get_lib_version", cache(redis.utils.get_lib_version))
+        patch.setattr(
+            "bullmq.redis_connection.loadScript", cache(bullmq.redis_connection.loadScript)
+        )
         yield
 
 

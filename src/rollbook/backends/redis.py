@@ -21,6 +21,7 @@ from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.driver_info import DriverInfo
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -40,6 +41,8 @@ SENTINEL_ANSWER_S = 1.0
 HANGING_S = 30.0
 SENTINEL_PORT = 26379
 _SENTINEL = "+sentinel"
+#: What each connection says of the library. By itself, each reads the installed packages for it.
+_DRIVER = DriverInfo()
 
 
 class NoAnswerError(RedisTimeoutError):
@@ -113,6 +116,7 @@ def make_client(
         "health_check_interval": 30,
         "retry": Retry(ExponentialBackoff(cap=1, base=0.05), 3),
         "retry_on_error": [RedisConnectionError],
+        "driver_info": _DRIVER,
     }
     try:
         pool = _pool(address, options, keepalive)
@@ -204,6 +208,7 @@ def _watched_pool(address: SentinelAddress, options: dict[str, Any]) -> _Watched
             "socket_connect_timeout": SENTINEL_ANSWER_S,
             # The next one is asked instead; retries on each would add up to more than a minute.
             "retry": Retry(NoBackoff(), 0),
+            "driver_info": _DRIVER,
             **(tls if has_tls else {}),
         },
     )
