@@ -7,12 +7,12 @@ import io
 from typing import TYPE_CHECKING
 
 import openpyxl
-import polars as pl
 from stdnum import luhn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+_SPECIAL = frozenset(',"\r\n')
 HEADERS = ("ID Number", "Firstname", "Surname", "Cell Number", "Province", "Municipality", "Ward")
 
 
@@ -47,12 +47,17 @@ def csv_file(
 ) -> bytes:
     """A CSV of so many good rows, or of the given ones."""
     content = members(rows) if isinstance(rows, int) else list(rows)
-    frame = pl.DataFrame(
-        [[row.get(header) for header in headers] for row in content],
-        schema=dict.fromkeys(headers, pl.String),
-        orient="row",
-    )
-    return frame.write_csv().encode()
+    lines = [headers, *([row.get(header) for header in headers] for row in content)]
+    return "".join(f"{','.join(map(_csv_cell, line))}\n" for line in lines).encode()
+
+
+def _csv_cell(value: str | None) -> str:
+    """A cell as polars writes it, which would take 5 ms for each file."""
+    if value is None:
+        return ""
+    if value and not _SPECIAL.intersection(value):
+        return value
+    return '"' + value.replace('"', '""') + '"'
 
 
 def workbook(
