@@ -18,8 +18,9 @@ from hypothesis import HealthCheck, Phase, settings
 from schemathesis.checks import load_all_checks
 from schemathesis.core.parameters import ParameterLocation
 from schemathesis.core.result import Ok
+from schemathesis.generation.feedback import NO_FEEDBACK
 from schemathesis.generation.meta import CoveragePhaseData
-from schemathesis.pytest.lazy import get_all_tests
+from schemathesis.pytest._test_builder import build_operation_test
 from schemathesis.specs.openapi.checks import (
     ignored_auth,
     negative_data_rejection,
@@ -94,18 +95,32 @@ def attempt(name: str, running: House, *, takes_what_fits: bool, refuses_the_res
         left_out.append(positive_data_acceptance)
     if not refuses_the_rest:
         left_out.append(negative_data_rejection)
+    operation = schema.find_operation_by_label(name)
+    assert operation is not None
     # ``schema.parametrize`` would make the requests while tests are collected, in each process of
     # pytest-xdist, for four seconds.
-    (made,) = get_all_tests(
-        schema=schema.include(name=name),
+    drawn: Any = build_operation_test(
+        config=schema.config,
+        operation=operation,
         test_func=_is_as_the_document_has_it,
-        settings=None,
-        given_kwargs=None,
+        given_kwargs={},
+        feedback=NO_FEEDBACK,
     )
-    _, requests = succeeded(made)
     with ManagedCookiesSession() as session:  # one connection for all, as a good client has
         session.trust_env = False
-        requests(running=running, left_out=left_out, session=session, seen=set())
+        more: dict[str, Any] = {
+            "running": running,
+            "left_out": left_out,
+            "session": session,
+            "seen": set(),
+        }
+        if EXAMPLES:
+            drawn(**more)
+            return
+        # The same requests in the same order. For each of them Hypothesis would take twice the time
+        # that the request takes.
+        for example in reversed(drawn.hypothesis_explicit_examples):
+            _is_as_the_document_has_it(**example.kwargs, **more)
 
 
 @settings(
