@@ -300,7 +300,7 @@ def _run(arguments: list[str]) -> None:
     _prctl(PR_SET_NAME, _name(rest[0] if program == "rollbook" and rest else program).encode())
     if program != "rollbook":
         import_module(program).main()
-        return
+        _end(0)
     if not HAVE_CHILDREN.isdisjoint(rest):
         ours, theirs = _line()
         if os.fork() == 0:

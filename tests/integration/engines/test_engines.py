@@ -14,6 +14,7 @@ import sysconfig
 import tempfile
 import threading
 import time
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -26,7 +27,8 @@ import rollbook
 from rollbook.engines import Addresses, Engines, find_running, process
 from rollbook.engines.watchdog import is_held
 from rollbook.errors import DataFolderInUseError, EngineError
-from tests import in_memory
+from tests import in_memory, warm_process
+from tests.integration.engines import owner as owning
 from tests.waiting import PATIENCE_S, join, kill, printed
 
 if TYPE_CHECKING:
@@ -37,24 +39,7 @@ NOBODY = 65534
 UNKNOWN = 54321
 SOURCES = Path(rollbook.__file__).parents[2]
 LOCKS = ("engines.lock", "postgres.lock", "valkey.lock")
-
-#: An owner: says what it runs, then waits for a Ctrl-C or for the end of its input.
-OWNER = """
-import json, sys
-from pathlib import Path
-import psycopg, structlog
-from rollbook.engines import Engines
-structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-engines = Engines(Path(sys.argv[1]), **json.loads(sys.argv[2]))
-with engines as addresses:
-    told = [addresses.database_url, addresses.redis_url, engines.pids]
-    try:
-        print(json.dumps(told), flush=True)
-        sys.stdin.read()
-    except KeyboardInterrupt:
-        with psycopg.connect(addresses.database_url) as connection:
-            print(connection.execute("SELECT 'still there'").fetchone()[0], flush=True)
-"""
+OWNER = "tests.integration.engines.owner"
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -69,16 +54,7 @@ class Owner:
     """A process that owns the engines of a folder."""
 
     def __init__(self, folder: Path, *, uid: int | None = None, **options: Any) -> None:
-        home = {"HOME": str(folder.parent), "PATH": os.environ["PATH"]}
-        self.process = subprocess.Popen(
-            [interpreter(uid), "-c", OWNER, str(folder), json.dumps(options)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=home | python_path(),
-            start_new_session=True,
-            **other_user(uid),
-        )
+        self.process = started(uid, folder, options, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         line = next(printed(self.process.stdout), None)
         assert line, "the owner did not start"
         database_url, redis_url, self.pids = json.loads(line)
@@ -100,18 +76,34 @@ class Owner:
         self.process.communicate(timeout=PATIENCE_S)
 
 
-def other_user(uid: int | None) -> dict[str, Any]:
-    return {} if uid is None else {"user": uid, "group": uid, "extra_groups": []}
+def started(
+    uid: int | None, folder: Path, options: dict[str, Any], **pipes: int
+) -> subprocess.Popen[str]:
+    """An owner as a process with a group of its own; one of this user starts with what it loads."""
+    how: dict[str, Any] = {
+        "env": {"HOME": str(folder.parent), "PATH": os.environ["PATH"], **python_path()},
+        "start_new_session": True,
+        "text": True,
+        **pipes,
+    }
+    arguments = (str(folder), json.dumps(options))
+    if uid is None:
+        return warm_process.start_module(OWNER, *arguments, **how)
+    program = Path(owning.__file__).read_text(encoding="utf-8")
+    return subprocess.Popen([interpreter(uid), "-c", program, *arguments], **how, **other_user(uid))
+
+
+def other_user(uid: int) -> dict[str, Any]:
+    return {"user": uid, "group": uid, "extra_groups": []}
 
 
 def python_path() -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join([str(SOURCES), sysconfig.get_path("purelib")])}
 
 
-def interpreter(uid: int | None) -> str:
+@cache
+def interpreter(uid: int) -> str:
     """A Python that this user can run with our packages: the tests' own may lie in root's home."""
-    if uid is None:
-        return sys.executable
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
     for found in (sys.executable, shutil.which(name, path="/usr/local/bin:/usr/bin")):
         with contextlib.suppress(PermissionError):
@@ -493,8 +485,7 @@ def test_a_first_start_that_is_cut_off_leaves_no_cluster_and_the_next_one_makes_
             Engines(folder, valkey=False).start()
     assert not (folder / "postgres").exists()
     shutil.rmtree(folder)
-    options = json.dumps({"fast_unsafe": True})
-    with subprocess.Popen([sys.executable, "-c", OWNER, str(folder), options]) as owner:
+    with started(None, folder, {"fast_unsafe": True}) as owner:
         # The first is there for half a second, which a busy machine may not see.
         names = ("postgres.new", "postgres")
         until(lambda: any((folder / name / "base").exists() for name in names))
