@@ -44,6 +44,8 @@ REQUESTS = frozenset(
 )
 #: What bounds the waits in its arguments, or in its block.
 BOUNDS = frozenset({"asyncio.timeout", "asyncio.timeout_at", "asyncio.wait_for"})
+#: Nodes without one below them that could wait.
+LEAVES = (ast.Name, ast.Constant, ast.expr_context, ast.alias, ast.arg)
 #: Words of a condition or a statement by which a loop looks at the time.
 CLOCKS = ("deadline", "monotonic")
 
@@ -76,6 +78,14 @@ class _Lint(ast.NodeVisitor):
         self._bounds, self._is_in_loop = outside
 
     visit_FunctionDef = visit_AsyncFunctionDef = visit_Lambda = _function  # noqa: N815 - of ast
+
+    def generic_visit(self, node: ast.AST) -> None:
+        """As ``ast.NodeVisitor``, without the nodes that have none below them, which are most."""
+        for name in node._fields:
+            value = getattr(node, name)
+            for child in value if isinstance(value, list) else (value,):
+                if isinstance(child, ast.AST) and not isinstance(child, LEAVES):
+                    self.visit(child)
 
     def visit_AsyncWith(self, node: ast.AsyncWith) -> None:
         if not any(_is_bound(item.context_expr) for item in node.items):

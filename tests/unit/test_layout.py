@@ -5,14 +5,10 @@ from __future__ import annotations
 import ast
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 import rollbook
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SOURCE = Path(rollbook.__file__).parent
 #: The floors, from the top. A room imports only rooms that are on a lower floor.
@@ -50,20 +46,31 @@ OF_THE_CHILD = {"fastexcel", "numpy", "phonenumbers", "polars", "rapidfuzz"}
 
 
 @cache
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+def _imports(path: Path) -> list[tuple[str, bool]]:
+    """What a module imports, wherever in it, as dotted names: and does it when it is loaded?
+
+    The trees aren't kept: the collector of garbage would go through all of them, again and again.
+    """
+    found: list[tuple[str, bool]] = []
+    statements: list[tuple[ast.AST, bool]] = [(ast.parse(path.read_text(encoding="utf-8")), True)]
+    while statements:
+        node, is_loaded = statements.pop()
+        if isinstance(node, ast.Import):
+            found += [(name.name, is_loaded) for name in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            found += [(f"{node.module}.{name.name}", is_loaded) for name in node.names]
+        is_run = is_loaded and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        is_checked = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+            does = is_run and not (is_checked and part == "body")
+            statements += [(one, does) for one in getattr(node, part, [])]
+    return found
 
 
 def _imported(path: Path) -> set[str]:
-    """The modules of the package that a module imports, wherever in it, as dotted names."""
-    found: set[str] = set()
-    for node in ast.walk(_tree(path)):
-        if isinstance(node, ast.Import):
-            found |= {name.name for name in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: imports are absolute"
-            found |= {f"{node.module}.{name.name}" for name in node.names}
-    return {name for name in found if name.startswith("rollbook.")}
+    """The modules of the package that a module imports."""
+    return {name for name, _ in _imports(path) if name.startswith("rollbook.")}
 
 
 def _room(dotted: str) -> str:
@@ -114,7 +121,7 @@ def test_the_api_and_the_worker_load_none_of_the_libraries_that_read_files(start
     open_ends = [start]
     while open_ends:
         module = open_ends.pop()
-        for name in _loaded(paths[module]):
+        for name in (name for name, is_loaded in _imports(paths[module]) if is_loaded):
             heavy = name.partition(".")[0] in OF_THE_CHILD
             assert not heavy, f"{start} loads {name}: {way[module]}"
             # What is imported from a package may be one of its modules, or a name in it.
@@ -124,18 +131,3 @@ def test_the_api_and_the_worker_load_none_of_the_libraries_that_read_files(start
                     way[part] = f"{way[module]} -> {part}"
                     open_ends.append(part)
     assert len(way) > 50
-
-
-def _loaded(path: Path) -> Iterator[str]:
-    """The dotted names that a module imports when it is imported itself."""
-    statements: list[ast.AST] = [_tree(path)]
-    while statements:
-        node = statements.pop()
-        if isinstance(node, ast.Import):
-            yield from (name.name for name in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{name.name}" for name in node.names)
-        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            statements.extend(node.orelse)
-        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            statements.extend(ast.iter_child_nodes(node))

@@ -140,16 +140,25 @@ def asked() -> list[re.Pattern[str]]:
     """The keys that the Python code asks for, as patterns."""
     found = []
     for path in SOURCE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and node.args and _name(node) in {"phrase", "everywhere"}:
-                found += list(_patterns(node.args[0]))
-            elif isinstance(node, ast.Assign) and "key" in ast.unparse(node.targets[0]):
+        source = path.read_text(encoding="utf-8")
+        if not re.search("phrase|everywhere|key.* = ", source):
+            continue
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Call) and node.args:
+                if _name(node.func) in {"phrase", "everywhere"}:
+                    found += list(_patterns(node.args[0]))
+            elif (
+                isinstance(node, ast.Assign)
+                and isinstance(node.value, ast.IfExp | ast.Constant | ast.JoinedStr)
+                and "key" in ast.unparse(node.targets[0])
+            ):
                 found += list(_patterns(node.value))
     return [re.compile(pattern) for pattern in found]
 
 
-def _name(call: ast.Call) -> str:
-    return ast.unparse(call.func).rpartition(".")[2]
+def _name(node: ast.expr) -> str:
+    """The last part of a dotted name; empty for anything else."""
+    return node.id if isinstance(node, ast.Name) else getattr(node, "attr", "")
 
 
 def _patterns(node: ast.expr) -> Iterator[str]:
