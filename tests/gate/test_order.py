@@ -5,9 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import json
-import os
-import subprocess
-import sys
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests import order
-from tests.waiting import PATIENCE_S
+from tests.gate.test_timeouts import run
 
 ROOT = Path(__file__).parents[2]
 #: The modules of made up tests, with the number of tests and the seconds of each module.
@@ -52,23 +50,20 @@ def test_the_tests_of_a_module_stay_together() -> None:
     assert changes == len(MODULES) - 1
 
 
-def test_a_run_with_a_seed_is_in_random_order_and_says_so() -> None:
-    listed = []
-    for seed in (None, "1"):
-        environment = {n: v for n, v in os.environ.items() if n != "ROLLBOOK_TEST_ORDER"}
-        if seed is not None:
-            environment["ROLLBOOK_TEST_ORDER"] = seed
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", "--collect-only", "-p", "tests.order", "--noconftest",
-             "tests/gate/test_waits.py"],
-            cwd=ROOT, env=environment, check=True, capture_output=True, text=True,
-            timeout=PATIENCE_S,
-        )  # fmt: skip
-        assert ("random order, ROLLBOOK_TEST_ORDER=1" in done.stdout) == (seed is not None)
-        listed.append([line for line in done.stdout.splitlines() if "<Function" in line])
-    assert len(listed[0]) > 10
-    assert listed[0] != listed[1]
-    assert sorted(listed[0]) == sorted(listed[1])
+def test_a_run_with_a_seed_is_in_random_order_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = [f"test_{n:02}" for n in range(20)]
+    source = "".join(f"def {name}(): pass\n" for name in written)
+    monkeypatch.setenv("ROLLBOOK_TEST_ORDER", "1")
+    code, output, _ = run(tmp_path, source, "--collect-only", "-ptests.order")
+    assert code == 0
+    assert "random order, ROLLBOOK_TEST_ORDER=1" in output
+    listed = re.findall(r"<Function (test_\d\d)>", output)
+    assert written != listed
+    assert sorted(listed) == written
+    monkeypatch.setattr(order, "SEED", None)
+    assert order.pytest_report_header() is None
 
 
 @pytest.mark.parametrize("processes", [2, 3, 4, 8])

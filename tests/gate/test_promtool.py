@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from itertools import chain
+from string import ascii_lowercase
 from typing import TYPE_CHECKING
 
 import pytest
@@ -61,11 +64,14 @@ def test_the_copy_lets_good_metrics_be_and_finds_bad_ones() -> None:
 
 
 @needs_promtool
-@pytest.mark.parametrize("text", METRICS)
-def test_of_metrics_the_copy_says_what_promtool_says(text: str) -> None:
-    assert promtool.copied_complaints_of_metrics(text) == sorted(
-        promtool.complaints_of_metrics(text)
-    )
+def test_of_metrics_the_copy_says_what_promtool_says() -> None:
+    # Each gets a name of its own, so that promtool starts once.
+    texts = [
+        re.sub(r"\ba(?=[ _:{])", f"a{letter}", text)
+        for letter, text in zip(ascii_lowercase[: len(METRICS)], METRICS, strict=True)
+    ]
+    copied = [promtool.copied_complaints_of_metrics(text) for text in texts]
+    assert sorted(promtool.complaints_of_metrics("".join(texts))) == sorted(chain(*copied))
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -77,9 +83,10 @@ def test_the_copy_finds_what_is_wrong_with_rules(name: str, tmp_path: Path) -> N
 
 
 @needs_promtool
-@pytest.mark.parametrize("name", RULES)
-def test_of_rules_promtool_refuses_what_the_copy_refuses(name: str, tmp_path: Path) -> None:
-    file = tmp_path / "rules.yml"
-    file.write_text(RULES[name], encoding="utf-8")
-    copied = promtool.copied_complaints_of_rules(file)
-    assert bool(promtool.complaints_of_rules(file)) is bool(copied)
+def test_of_rules_promtool_refuses_what_the_copy_refuses(tmp_path: Path) -> None:
+    files = {tmp_path / f"{name}.yml": text for name, text in RULES.items()}
+    for file, text in files.items():
+        file.write_text(text, encoding="utf-8")
+    complaints = promtool.complaints_of_rules(*files)
+    refused = {file.stem for file in files if any(str(file) in line for line in complaints)}
+    assert refused == {file.stem for file in files if promtool.copied_complaints_of_rules(file)}

@@ -37,10 +37,9 @@ def said(process: subprocess.Popen[str], typed: str | None = None) -> tuple[int,
     ("arguments", "typed"),
     [
         (["history"], None),
-        (["worker", "--help"], None),
         (["users", "add", "a@example.org", "--role", "super_admin", "--ask-password"], "short\n"),
     ],
-    ids=["no installation", "help", "a refused password"],
+    ids=["no installation", "a refused password"],
 )
 def test_a_command_says_and_returns_what_it_does_cold(
     tmp_path: Path, arguments: list[str], typed: str | None
