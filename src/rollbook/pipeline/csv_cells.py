@@ -6,6 +6,7 @@ import re
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import add
 from typing import Final
 
 #: The most cells that begin with a quotation mark in a line for which other readings are tried.
@@ -182,12 +183,15 @@ def readings(line: str, width: int, shape: Shape) -> tuple[list[list[str]], int]
     #: Delimiters that are inside cells.
     inside = len(ends) - width
     starts = [0, *(at + 1 for at in ends[:-1])]
-    quoted = [at for at, start in enumerate(starts) if _begins(line, start, shape.quote)]
+    begins = [_begins(line, start, shape.quote) for start in starts]
+    quoted = [at for at, is_quoted in enumerate(begins) if is_quoted]
     if inside < 0 or width < 1 or len(quoted) > _MOST_QUOTED:
         return [], 1
     if not inside:
         return [_between(line, starts, ends)], 1
-    stops = [_stops(line, at, at + inside, starts, ends, shape) for at in quoted]
+    closes = [_ends(line, end, shape.quote) for end in ends]
+    marks = (begins, closes)
+    stops = [_stops(line, at, at + inside, starts, ends, marks, shape) for at in quoted]
     after = [[bisect_right(quoted, stop) for stop in row] for row in stops]
     # The number of readings from a cell in quotation marks on, by the delimiters left to use.
     ways = [[0] * (inside + 1) for _ in range(len(quoted) + 1)]
@@ -195,15 +199,11 @@ def readings(line: str, width: int, shape: Shape) -> tuple[list[list[str]], int]
     steps = 1
     for number in reversed(range(len(quoted))):
         steps += (inside + 1) * len(stops[number])
-        for left in range(inside + 1):
-            ways[number][left] = min(
-                2,
-                sum(
-                    ways[later][left - (stop - quoted[number])]
-                    for stop, later in zip(stops[number], after[number], strict=True)
-                    if stop - quoted[number] <= left
-                ),
-            )
+        row = ways[number]
+        for stop, later in zip(stops[number], after[number], strict=True):
+            spent = stop - quoted[number]
+            row[spent:] = map(add, row[spent:], ways[later])
+        ways[number] = [min(2, count) for count in row]
     found = []
     for way in range(ways[0][inside]):
         merged = _merged(way, inside, (quoted, stops, after, ways))
@@ -230,16 +230,26 @@ def _ends(line: str, end: int, quote: str) -> bool:
 
 
 def _stops(
-    line: str, at: int, last: int, starts: list[int], ends: list[int], shape: Shape
+    line: str,
+    at: int,
+    last: int,
+    starts: list[int],
+    ends: list[int],
+    marks: tuple[list[bool], list[bool]],
+    shape: Shape,
 ) -> list[int]:
-    """The delimiters, up to the last one, at which a cell in quotation marks may end."""
+    """The delimiters, up to the last one, at which a cell in quotation marks may end.
+
+    ``marks`` says which cells begin with a quotation mark, and which end with one.
+    """
+    begins, closes = marks
     stops = [at]
     start = line.index(shape.quote, starts[at])
     for stop in range(at + 1, min(last + 1, len(ends))):
         # Two cells in quotation marks aren't one.
-        if _begins(line, starts[stop], shape.quote) and _ends(line, ends[stop - 1], shape.quote):
+        if begins[stop] and closes[stop - 1]:
             break
-        if _ends(line, ends[stop], shape.quote):
+        if closes[stop]:
             stops.append(stop)
     close = closing(line, start + 1, shape.quote, has_escapes=shape.has_escapes)
     if close >= 0:

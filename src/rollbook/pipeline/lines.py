@@ -323,15 +323,18 @@ class Lines:
         is_filled = pl.all().str.strip_chars() != ""
         filled = rows.select(pl.sum_horizontal(is_filled.fill_null(value=False))).to_series()
         few = (filled <= self._most_cells).arg_true()
+        those = part[places_.gather(few)]
+        # A merged cell has its text in each column.
+        across = those.to_series(self._id_column + 1) if has_ids else [None] * len(few)
         found = []
-        for place, row in zip(places_.gather(few), rows[few].iter_rows(), strict=True):
-            # A merged cell has its text in each column.
-            across = part[place, self._id_column + 1] if has_ids else None
-            line = self._line(int(part[place, ROW_NUMBER]), row, one_line(across))
+        for number, text, row in zip(
+            those.get_column(ROW_NUMBER), across, rows[few].iter_rows(), strict=True
+        ):
+            line = self._line(number, row, one_line(text))
             if line is not None:
                 found.append(line)
             elif any(one_line(cell) for at, cell in enumerate(row) if at not in self._of_details):
-                found.append(_Line(int(part[place, ROW_NUMBER]), "unclear"))
+                found.append(_Line(number, "unclear"))
         return found
 
     def _lines_of(self, rows: pl.DataFrame) -> Iterator[_Line]:
