@@ -6,7 +6,9 @@ import contextlib
 import gc
 import itertools
 import os
+import sys
 from functools import cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import bullmq.redis_connection
@@ -125,6 +127,15 @@ def files_of_libraries() -> Iterator[None]:
         patch.setattr(
             "bullmq.redis_connection.loadScript", cache(bullmq.redis_connection.loadScript)
         )
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_search_for_sniffio() -> Iterator[None]:
+    """With each request httpx looks for sniffio in all folders of packages, and it isn't there."""
+    with pytest.MonkeyPatch.context() as patch:
+        if find_spec("sniffio") is None:
+            patch.setitem(sys.modules, "sniffio", None)
         yield
 
 

@@ -35,6 +35,7 @@ def house(
             "requests_per_minute": 1_000_000,
             "office_requests_per_minute": 1_000_000,
             "max_upload_mb": 8,  # more than the store takes at a time
+            "idle_connection_s": 60.0,  # longer than a client keeps one
         }
         opened = House(folder, settings.model_copy(update=changes), receivers=receivers)
         try:

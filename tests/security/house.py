@@ -19,7 +19,7 @@ from tests.conftest import PASSWORD
 from tests.files import csv_file, member, members
 from tests.integration.notifications.receivers import MailServer, WebhookReceiver
 from tests.page.site import NO_TLS, Site
-from tests.waiting import PATIENCE_S, join, until
+from tests.waiting import PATIENCE_S, join
 
 if TYPE_CHECKING:
     from rollbook.config import Settings
@@ -98,6 +98,16 @@ class Receivers:
         return "\n".join([*mails, *map(str, posted)])
 
 
+class _Lines(httpx.HTTPTransport):
+    """Connections that outlive their client, for the next one."""
+
+    def __exit__(self, *_: object) -> None:
+        """Keep them."""
+
+    def close(self) -> None:
+        """Keep them."""
+
+
 @dataclass
 class House(Site):
     """The installation."""
@@ -106,6 +116,7 @@ class House(Site):
     users: dict[str, User] = field(default_factory=dict)
     #: The upload of each office: three rows, of which one is refused.
     uploads: dict[str, str] = field(default_factory=dict)
+    _lines: _Lines = field(default_factory=lambda: _Lines(verify=NO_TLS))
 
     async def _add_accounts(self) -> None:
         wanted = {**OFFICES, COLLEAGUE: OFFICES["johannesburg"]}
@@ -127,7 +138,18 @@ class House(Site):
     def client(self, name: str | None) -> httpx.Client:
         """A client in the name of an account, or of nobody."""
         headers = {} if name is None else self.bearer(name)
-        return httpx.Client(base_url=self.url, headers=headers, timeout=PATIENCE_S, verify=NO_TLS)
+        return httpx.Client(
+            base_url=self.url,
+            headers=headers,
+            timeout=PATIENCE_S,
+            transport=self._lines,
+            trust_env=False,
+        )
+
+    def close(self) -> None:
+        """Stop the processes, and close the connections to them."""
+        super().close()
+        httpx.HTTPTransport.close(self._lines)
 
     def bearer(self, name: str, settings: Settings | None = None) -> dict[str, str]:
         """The header that says who asks."""
@@ -146,26 +168,20 @@ class House(Site):
 
     def completed(self, name: str, job_id: str) -> dict[str, Any]:
         """Wait until an upload is through, and give its status."""
-
-        def status() -> dict[str, Any] | None:
-            data: dict[str, Any] = client.get(f"{BASE}/status/{job_id}").json()["data"]
-            assert data["status"] not in {"failed", "cancelled"}, data["error"]
-            return data if data["status"] == "completed" else None
-
-        with self.client(name) as client:
-            found: dict[str, Any] = until(status, f"the upload of {name} is through")
-        return found
+        data = self.ended(name, job_id)
+        assert data["status"] == "completed", data["error"]
+        return data
 
     def ended(self, name: str, job_id: str) -> dict[str, Any]:
         """Wait until an upload has ended in any way, and return its status."""
-
-        def status() -> dict[str, Any] | None:
-            data: dict[str, Any] = client.get(f"{BASE}/status/{job_id}").json()["data"]
-            return data if data["status"] in {"completed", "failed", "cancelled"} else None
-
+        self.until(
+            "SELECT 1 FROM uploads WHERE id = %(id)s"
+            " AND status IN ('completed', 'failed', 'cancelled')",
+            id=job_id,
+        )
         with self.client(name) as client:
-            found: dict[str, Any] = until(status, f"the upload of {name} has ended")
-        return found
+            data: dict[str, Any] = client.get(f"{BASE}/status/{job_id}").json()["data"]
+        return data
 
     def seen_by(self, name: str) -> set[str]:
         """The offices whose uploads an office sees."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from aiosmtpd.smtp import Envelope, Session
 
 Headers = dict[str, str]
+# The mail server's lines about each connection are nobody's concern.
+logging.getLogger("mail.log").setLevel(logging.WARNING)
 
 
 @dataclass
