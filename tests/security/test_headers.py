@@ -27,29 +27,29 @@ PATHS = [
 
 
 @pytest.mark.parametrize("signed_in", [True, False])
-@pytest.mark.parametrize("path", PATHS)
 def test_no_answer_is_kept_framed_guessed_at_or_read_by_another_site(
-    house: House, path: str, signed_in: bool
+    house: House, signed_in: bool
 ) -> None:
+    # As a page of another site would ask, and before that whether it may.
+    origin = {"Origin": "https://evil.example"}
+    answers = []
     with house.client("johannesburg" if signed_in else None) as client:
-        # As a page of another site would ask, and before that whether it may.
-        origin = {"Origin": "https://evil.example"}
-        path = path.replace("{id}", house.uploads["johannesburg"])
-        answers = [
-            client.get(path, headers=origin),
-            client.options(path, headers={**origin, "Access-Control-Request-Method": "GET"}),
-        ]
+        for template in PATHS:
+            path = template.replace("{id}", house.uploads["johannesburg"])
+            asking = {**origin, "Access-Control-Request-Method": "GET"}
+            answers += [client.get(path, headers=origin), client.options(path, headers=asking)]
+    wanted = {
+        "cache-control": "no-store",
+        "x-content-type-options": "nosniff",
+        "referrer-policy": "no-referrer",
+        "cross-origin-resource-policy": "same-origin",
+        "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    }
     for answer in answers:
-        assert answer.headers["cache-control"] == "no-store"
-        assert answer.headers["x-content-type-options"] == "nosniff"
-        assert answer.headers["referrer-policy"] == "no-referrer"
-        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
-        policy = answer.headers["content-security-policy"]
-        assert policy == "default-src 'none'; frame-ancestors 'none'"
-        assert not [name for name in answer.headers if name.startswith("access-control-")]
-        assert HSTS not in answer.headers
-        assert "server" not in answer.headers
-        assert "set-cookie" not in answer.headers
+        place = (answer.request.method, answer.url)
+        assert wanted.items() <= answer.headers.items(), place
+        assert not [name for name in answer.headers if name.startswith("access-control-")], place
+        assert not {HSTS, "server", "set-cookie"} & set(answer.headers), place
 
 
 def test_the_page_runs_our_own_files_alone_and_nobody_frames_it(house: House) -> None:

@@ -62,21 +62,18 @@ async def ask(app: FastAPI, method: str, path: str, **more: Any) -> httpx.Respon
         return await client.request(method, _address(path), **more)
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [route for route in ROUTES if route[0] not in {"WEBSOCKET", "HEAD"}],
-    ids=str,
-)
-async def test_every_route_refuses_a_query_parameter_that_it_does_not_know(
-    app: FastAPI, method: str, path: str
-) -> None:
-    answer = await ask(app, method, path, params={"surely_unknown": "1"})
-    if path in OPEN | NOT_OURS:
-        assert answer.status_code != 422
-        return
-    assert answer.status_code == 422, answer.text
-    assert answer.json()["type"] == "urn:rollbook:problem:invalid_request"
-    assert [error["field"] for error in answer.json()["errors"]] == ["surely_unknown"]
+async def test_every_route_refuses_a_query_parameter_that_it_does_not_know(app: FastAPI) -> None:
+    for method, path in ROUTES:
+        if method in {"WEBSOCKET", "HEAD"}:
+            continue
+        answer = await ask(app, method, path, params={"surely_unknown": "1"})
+        if path in OPEN | NOT_OURS:
+            assert answer.status_code != 422, (method, path)
+            continue
+        assert answer.status_code == 422, (method, path, answer.text)
+        assert answer.json()["type"] == "urn:rollbook:problem:invalid_request", (method, path)
+        named = [error["field"] for error in answer.json()["errors"]]
+        assert named == ["surely_unknown"], (method, path)
 
 
 @pytest.mark.parametrize("path", [path for method, path in ROUTES if method == "WEBSOCKET"])
@@ -103,21 +100,13 @@ async def test_every_socket_refuses_a_query_parameter_that_it_does_not_know(
     assert b"Did you mean the query parameter 'since'?" in sent[1]["body"]
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        (method, path)
-        for method, path in ROUTES
-        if method in {"POST", "PUT", "PATCH", "DELETE"} and path not in FORMS | PARTS
-    ],
-    ids=str,
-)
-async def test_every_route_refuses_a_body_member_that_it_does_not_know(
-    app: FastAPI, method: str, path: str
-) -> None:
-    answer = await ask(app, method, path, json={"surely_unknown": 1})
-    assert answer.status_code == 422, answer.text
-    assert answer.json()["errors"][0]["field"] in {"surely_unknown", "body"}
+async def test_every_route_refuses_a_body_member_that_it_does_not_know(app: FastAPI) -> None:
+    for method, path in ROUTES:
+        if method in {"POST", "PUT", "PATCH", "DELETE"} and path not in FORMS | PARTS:
+            answer = await ask(app, method, path, json={"surely_unknown": 1})
+            assert answer.status_code == 422, (method, path, answer.text)
+            named = answer.json()["errors"][0]["field"]
+            assert named in {"surely_unknown", "body"}, (method, path)
 
 
 @pytest.mark.parametrize(
