@@ -172,18 +172,27 @@ def test_a_foreign_id_is_answered_as_one_that_was_never_given_out(
                         assert_silent(house, name, answer)
 
 
-def refuses_to_strangers(house: House, route: Route) -> None:
-    """Nobody, somebody whose token is over, and a token that we didn't sign."""
+def refuses_to_strangers(house: House, route: Route) -> dict[str, Any]:
+    """Whoever has no token is refused; the answer."""
+    with house.client(None) as client:
+        return problem(ask(client, route, house.uploads["johannesburg"]), 401)
+
+
+def test_a_token_that_is_over_or_that_we_didn_t_sign_is_none(house: House) -> None:
+    """All routes ask the same dependency who it is: see the table of scopes in test_keys.py."""
+    guarded = [route for route in (*PLAIN, *WITH_ID) if rule(route).who != "anybody"]
     over = house.settings.model_copy(update={"token_lifetime_min": -1})
     other_key = SecretStr("a key that the installation has not")
     forged = house.settings.model_copy(update={"secret_key": other_key})
-    job_id = house.uploads["johannesburg"]
-    answers = []
-    for given in ({}, house.bearer("super", over), house.bearer("super", forged)):
-        with house.client(None) as client:
-            client.headers.update(given)
-            answers.append(problem(ask(client, route, job_id), 401))
-    assert answers[0] == answers[1] == answers[2]
+    for route in {
+        (method, "{job_id}" in path): (method, path) for method, path in guarded
+    }.values():
+        without = refuses_to_strangers(house, route)
+        for settings in (over, forged):
+            with house.client(None) as client:
+                client.headers.update(house.bearer("super", settings))
+                answer = ask(client, route, house.uploads["johannesburg"])
+            assert problem(answer, 401) == without, seen(answer)
 
 
 def test_a_colleague_sees_an_upload_and_may_not_cancel_it(house: House) -> None:

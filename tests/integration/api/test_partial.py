@@ -33,6 +33,12 @@ PARTS = {**TUS, "Content-Type": "application/offset+octet-stream"}
 
 
 @pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """With a limit that is soon reached."""
+    return settings.model_copy(update={"waiting_uploads_per_user": 10})
+
+
+@pytest.fixture
 async def user(make_user: MakeUser) -> User:
     return await make_user(Role.PROVINCE_ADMIN, "GP")
 
