@@ -53,6 +53,17 @@ def test_the_next_test_gets_the_same_database_emptied(databases: Databases) -> N
             done(second, "SET session_replication_role = replica", "DELETE FROM audit_entries")
 
 
+def test_what_writes_nothing_leaves_nothing_either(databases: Databases) -> None:
+    """A number of a sequence is taken without a transaction of its own."""
+    ordinal = "SELECT nextval('uploads_ordinal_seq')"
+    with databases.one() as first:
+        numbers = done(first, ordinal, ordinal)
+    for _ in range(2):
+        with databases.one() as second:
+            assert second == first
+            assert done(second, ordinal, ordinal) == numbers
+
+
 def test_two_at_a_time_are_not_the_same(databases: Databases) -> None:
     with databases.one() as first, databases.one() as second:
         assert first != second
@@ -71,9 +82,15 @@ def test_two_at_a_time_are_not_the_same(databases: Databases) -> None:
         "CREATE TRIGGER more BEFORE INSERT ON members EXECUTE FUNCTION"
         " suppress_redundant_updates_trigger()",
         "ALTER DATABASE {name} SET lock_timeout = '1s'",
+        "ALTER TABLE uploads ALTER COLUMN file_name SET DEFAULT 'none'",
+        "ALTER TABLE uploads DROP COLUMN file_name CASCADE",
+        "DROP TABLE upload_rows CASCADE",
+        "ALTER SCHEMA public RENAME TO other",
+        # Its retention never ends.
+        "INSERT INTO audit_entries (act, outcome, kept_until) VALUES ('a', 'done', 'infinity')",
     ],
 )
-def test_a_database_whose_schema_was_changed_goes(databases: Databases, change: str) -> None:
+def test_a_database_that_can_not_be_emptied_goes(databases: Databases, change: str) -> None:
     with databases.one() as first:
         [(name,)] = done(first, "SELECT current_database()")
         done(first, change.format(name=name))
