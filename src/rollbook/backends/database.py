@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.resources import files
@@ -101,6 +102,15 @@ class _Bounded(psycopg.AsyncConnection[Row]):
         except TimeoutError as error:
             raise AnswerTimeoutError(f"no answer within {self.answer_s:g} s") from error
 
+    async def begin(self) -> None:
+        """Begin a transaction now instead of with its first statement."""
+        async with self.lock:
+            await self.wait(self._start_query())
+
+
+#: Whether what is taken from a pool is for one statement, which needs no transaction around it.
+_is_for_one: ContextVar[bool] = ContextVar("is_for_one", default=False)
+
 
 def unbounded(connection: Connection) -> None:
     """Let the statements of this transaction take as long as they need: they work on whole tables.
@@ -118,9 +128,14 @@ async def _cursor(
 ) -> AsyncIterator[psycopg.AsyncCursor[Row]]:
     if isinstance(where, psycopg.AsyncConnection):
         yield await where.execute(query, parameters)
-    else:
-        async with where.connection() as connection:
-            yield await connection.execute(query, parameters)
+        return
+    async with AsyncExitStack() as stack:
+        before = _is_for_one.set(True)
+        try:
+            connection = await stack.enter_async_context(where.connection())
+        finally:
+            _is_for_one.reset(before)
+        yield await connection.execute(query, parameters)
 
 
 async def execute(where: Where, query: Query, parameters: Parameters = None) -> int:
@@ -316,8 +331,13 @@ def make_pool(
         assert isinstance(connection, _Bounded)
         connection.is_unbounded = False
         connection.answer_s = CHECK_S
+        is_for_one = _is_for_one.get()
         try:
-            await AsyncConnectionPool.check_connection(connection)
+            if connection.autocommit != is_for_one:
+                await connection.set_autocommit(is_for_one)
+            # A statement commits by itself, in one exchange instead of three. A transaction's
+            # begin says as much as an empty statement.
+            await (connection.execute("") if is_for_one else connection.begin())
         finally:
             connection.answer_s = answer_s
 
