@@ -44,7 +44,7 @@ async def office(
     with open_site(database_url, settings.data_dir) as opened:
         opened.send(csv_file(PEOPLE), "people.csv")
     await index.run_once(system)
-    await terminal.sign_in()
+    terminal.sign_in()
     return terminal
 
 

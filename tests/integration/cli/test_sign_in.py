@@ -49,7 +49,9 @@ async def who(server: str, token: str) -> int:
 async def test_a_sign_in_is_kept_for_its_user_only_and_ends_at_the_server_too(
     terminal: Terminal,
 ) -> None:
-    await terminal.sign_in()
+    login = ("login", "--server", terminal.server)
+    done = await terminal(*login, typed=f"{EMAIL}\n{PASSWORD}\n")
+    assert done.code == 0, done.stderr
     file = credentials.path()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) & 0o077 == 0
@@ -72,7 +74,7 @@ async def test_a_wrong_password_is_a_sentence_and_keeps_nothing(terminal: Termin
 async def test_an_ended_session_says_how_to_sign_in_again(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await terminal.sign_in()
+    terminal.sign_in()
     later(monkeypatch, hours=13)
     done = await terminal("queue", "stats")
     assert done.code == ExitCode.NOT_ALLOWED
@@ -83,7 +85,7 @@ async def test_an_ended_session_says_how_to_sign_in_again(
 async def test_a_session_in_use_is_renewed(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await terminal.sign_in()
+    terminal.sign_in()
     first = credentials.read().servers[terminal.server]
     later(monkeypatch, minutes=20)
     assert (await terminal("queue", "stats")).code == 0
@@ -117,7 +119,7 @@ async def test_an_account_with_a_second_factor_is_asked_for_a_code(
 async def test_a_token_that_can_t_be_renewed_is_used_as_long_as_it_is_good(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await terminal.sign_in()
+    terminal.sign_in()
     first = credentials.read().servers[terminal.server]
 
     async def away(*_: object) -> None:

@@ -48,7 +48,7 @@ async def test_a_file_goes_to_a_server_from_a_folder_without_an_installation(
     terminal: Terminal, system: System, file: Path
 ) -> None:
     folder = Path.cwd()
-    await terminal.sign_in()
+    terminal.sign_in()
     async with working(system):
         done = await terminal("upload", str(file), "--server", terminal.server, "--wait")
     assert done.code == 0, done.stderr
@@ -81,7 +81,7 @@ def _look_at_report() -> list[str]:
     """The sheets of the report, which only its user may read."""
     report = Path("members-report.xlsx")
     assert stat.S_IMODE(report.stat().st_mode) == 0o600
-    sheets: list[str] = openpyxl.load_workbook(report).sheetnames
+    sheets: list[str] = openpyxl.load_workbook(report, read_only=True).sheetnames
     assert "Summary" in sheets
     return sheets
 
@@ -89,7 +89,7 @@ def _look_at_report() -> list[str]:
 async def test_a_dry_run_ends_with_what_it_did_not_do(
     terminal: Terminal, system: System, file: Path
 ) -> None:
-    await terminal.sign_in()
+    terminal.sign_in()
     async with working(system):
         done = await terminal("upload", str(file), "--dry-run", "--wait")
         assert done.code == 0, done.stderr
@@ -102,7 +102,7 @@ async def test_a_dry_run_ends_with_what_it_did_not_do(
 async def test_a_file_that_fails_ends_the_wait_with_an_exit_code(
     terminal: Terminal, system: System, tmp_path: Path
 ) -> None:
-    await terminal.sign_in()
+    terminal.sign_in()
     file = tmp_path / "letters.csv"
     file.write_text("one,two\na,b\n")
     async with working(system):
@@ -116,7 +116,7 @@ async def test_a_file_that_fails_ends_the_wait_with_an_exit_code(
 async def test_a_wait_says_what_delays_it_and_has_an_end(
     terminal: Terminal, system: System, file: Path
 ) -> None:
-    await terminal.sign_in()
+    terminal.sign_in()
     done = await terminal("upload", str(file), "--wait", "--timeout", "0")
     assert done.code == ExitCode.TIMED_OUT
     assert "No worker takes jobs" in done.stderr
@@ -135,7 +135,7 @@ async def test_a_wait_says_what_delays_it_and_has_an_end(
 
 
 async def test_the_same_key_sends_a_file_once(terminal: Terminal, file: Path) -> None:
-    await terminal.sign_in()
+    terminal.sign_in()
     upload = ("upload", str(file), "--idempotency-key", "nightly-1", "--json")
     jobs = [json.loads((await terminal(*upload)).stdout)["job_id"] for _ in range(2)]
     assert jobs[0] == jobs[1]
@@ -145,7 +145,7 @@ async def test_the_same_key_sends_a_file_once(terminal: Terminal, file: Path) ->
 
 
 async def test_jobs_are_cancelled_and_retried(terminal: Terminal, file: Path) -> None:
-    await terminal.sign_in()
+    terminal.sign_in()
     done = await terminal("upload", str(file), "--json")
     job = json.loads(done.stdout)["job_id"]
     done = await terminal("cancel", job, "--json")
@@ -233,7 +233,7 @@ def process(server: str, *arguments: str, **more: Any) -> subprocess.Popen[str]:
 
 
 async def test_ctrl_c_says_that_the_job_goes_on(terminal: Terminal, file: Path) -> None:
-    await terminal.sign_in()
+    terminal.sign_in()
 
     def interrupted() -> tuple[int, str]:
         with process(terminal.server, "upload", str(file), "--wait") as command:
@@ -256,7 +256,7 @@ async def test_ctrl_c_says_that_the_job_goes_on(terminal: Terminal, file: Path) 
 async def test_a_reader_that_ends_early_is_no_failure_of_the_command(
     terminal: Terminal, arguments: list[str]
 ) -> None:
-    await terminal.sign_in()
+    terminal.sign_in()
 
     def cut() -> tuple[int, str]:
         reader, writer = os.pipe()
@@ -272,7 +272,7 @@ async def test_a_reader_that_ends_early_is_no_failure_of_the_command(
 async def test_members_of_a_csv_file_arrive_too(
     terminal: Terminal, system: System, tmp_path: Path
 ) -> None:
-    await terminal.sign_in()
+    terminal.sign_in()
     file = tmp_path / "lede's [1].csv"
     file.write_bytes(csv_file(3))
     async with working(system):
@@ -281,7 +281,7 @@ async def test_members_of_a_csv_file_arrive_too(
 
 
 async def test_a_key_that_may_only_send_is_enough_to_send(terminal: Terminal, file: Path) -> None:
-    await terminal.sign_in()
+    terminal.sign_in()
     done = await terminal("keys", "add", "nightly", "--scope", "upload", "--json")
     assert done.code == 0, done.stderr
     made = json.loads(done.stdout)

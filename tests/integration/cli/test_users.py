@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
 import os
-import subprocess
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,8 +17,6 @@ from rollbook.cli import users as cli_users
 from rollbook.cli.target import Target
 from rollbook.config import environment_for
 from rollbook.model import Scope
-from tests import warm_process
-from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,49 +30,59 @@ if TYPE_CHECKING:
 PASSWORD = "seven quiet pelicans"
 
 
-def users_command(settings: Settings, *arguments: str, typed: str = "", code: int = 0) -> str:
-    """What the command prints, on both of its outputs; it ends with this exit code."""
-    command = warm_process.start(
-        "users", *arguments, env=environment_for(settings), text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    with command:
-        printed: str = command.communicate(typed, timeout=PATIENCE_S)[0]
-    assert command.returncode == code, printed
-    return printed
+@dataclass
+class UsersCommand:
+    """`rollbook users` on the installation's machine, in this process."""
+
+    line: CommandLine
+
+    async def __call__(self, *arguments: str, typed: str = "", code: int = 0) -> str:
+        """What the command prints, on both of its outputs; it ends with this exit code."""
+        done = await asyncio.to_thread(self.line, "users", *arguments, typed=typed)
+        assert done.code == code, (done.stdout, done.stderr)
+        return f"{done.stderr}\n{done.stdout}"
 
 
-async def test_a_password_is_read_from_standard_input(system: System, settings: Settings) -> None:
+@pytest.fixture
+def users_command(rollbook: CommandLine, settings: Settings) -> UsersCommand:
+    """The command for the installation of these settings."""
+    rollbook.set(**environment_for(settings))
+    return UsersCommand(rollbook)
+
+
+async def test_a_password_is_read_from_standard_input(
+    system: System, settings: Settings, users_command: UsersCommand
+) -> None:
     new = ("add", "one@example.org", "--role", "super_admin")
-    printed = users_command(settings, *new, "--ask-password", typed=f"{PASSWORD}\n")
+    printed = await users_command(*new, "--ask-password", typed=f"{PASSWORD}\n")
     assert "command line" not in printed
     assert PASSWORD not in printed
     _, user = await users.sign_in(system.pool, settings, "one@example.org", PASSWORD)
     assert user.email == "one@example.org"
 
 
-async def test_a_password_on_the_command_line_is_warned_about(settings: Settings) -> None:
-    printed = users_command(
-        settings, "add", "two@example.org", "--role", "super_admin", "--password", PASSWORD
+async def test_a_password_on_the_command_line_is_warned_about(users_command: UsersCommand) -> None:
+    printed = await users_command(
+        "add", "two@example.org", "--role", "super_admin", "--password", PASSWORD
     )
     assert "--ask-password" in " ".join(printed.split())
 
 
 async def test_a_place_that_there_is_not_is_refused_with_the_nearest_names(
-    system: System, settings: Settings
+    system: System, settings: Settings, users_command: UsersCommand
 ) -> None:
     """Its rows would become members of a province that there is not."""
     for arguments, nearest in (
         (("province_admin", "--province", "Guateng"), "Gauteng"),
         (("municipality_admin", "--province", "GP", "--municipality", "Emfulini"), "Emfuleni"),
     ):
-        printed = users_command(
-            settings, "add", "three@example.org", "--ask-password", "--role", *arguments,
+        printed = await users_command(
+            "add", "three@example.org", "--ask-password", "--role", *arguments,
             typed=f"{PASSWORD}\n", code=2,
         )  # fmt: skip
         assert f"The nearest are {nearest}" in " ".join(printed.split())
-    users_command(
-        settings, "add", "three@example.org", "--ask-password", "--role", "province_admin",
+    await users_command(
+        "add", "three@example.org", "--ask-password", "--role", "province_admin",
         "--province", "gauteng", typed=f"{PASSWORD}\n",
     )  # fmt: skip
     _, user = await users.sign_in(system.pool, settings, "three@example.org", PASSWORD)
@@ -81,17 +90,18 @@ async def test_a_place_that_there_is_not_is_refused_with_the_nearest_names(
 
 
 async def test_a_password_that_is_made_up_is_printed_as_json_too(
-    system: System, settings: Settings
+    system: System, settings: Settings, users_command: UsersCommand
 ) -> None:
     add = ("add", "three@example.org", "--role", "super_admin", "--json")
-    made = json.loads(users_command(settings, *add).splitlines()[-1])
+    made = json.loads((await users_command(*add)).splitlines()[-1])
     _, user = await users.sign_in(system.pool, settings, "three@example.org", made["password"])
     assert user.email == made["email"]
 
 
 async def test_the_people_of_a_list_are_invited_and_the_links_stored_for_their_owner_only(
-    system: System, settings: Settings, make_user: Callable[..., Awaitable[User]], tmp_path: Path
-) -> None:
+    system: System, settings: Settings, users_command: UsersCommand,
+    make_user: Callable[..., Awaitable[User]], tmp_path: Path,
+) -> None:  # fmt: skip
     await make_user()
     people, links = tmp_path / "people.csv", tmp_path / "links.csv"
     people.write_text(
@@ -99,11 +109,11 @@ async def test_the_people_of_a_list_are_invited_and_the_links_stored_for_their_o
         "one@example.org,=1+1,municipality_admin,GP,Emfuleni\n"
         "two@example.org,,municipality_admin,GP,Emfulini\n"
     )
-    printed = users_command(settings, "invite", "--file", str(people), code=2)
+    printed = await users_command("invite", "--file", str(people), code=2)
     assert "The nearest are Emfuleni" in " ".join(printed.split())
     assert [row["email"] for row in await users.listed(system.pool)].count("one@example.org") == 0
     right = ("invite", "--file", str(people), "--only-right", "--to", str(links))
-    printed = users_command(settings, *right)
+    printed = await users_command(*right)
     assert "#/link/" not in printed
     assert links.stat().st_mode & 0o777 == 0o600
     with links.open(newline="") as file:
@@ -114,7 +124,7 @@ async def test_the_people_of_a_list_are_invited_and_the_links_stored_for_their_o
     _, user = await users.sign_in(system.pool, settings, "one@example.org", PASSWORD)
     assert user.scope == Scope("GP", "Emfuleni")
     # A file that is there isn't replaced, and nobody is invited.
-    printed = users_command(settings, *right, code=1)
+    printed = await users_command(*right, code=1)
     assert "nobody was invited" in " ".join(printed.split())
 
 
@@ -123,27 +133,27 @@ PERSON = "E-mail,Role,Province,Municipality\none@example.org,municipality_admin,
 
 @pytest.mark.parametrize("place", ["missing/links.csv", "plain/links.csv", "."])
 async def test_nobody_is_invited_where_the_links_could_not_be_stored(
-    system: System, settings: Settings, make_user: Callable[..., Awaitable[User]], tmp_path: Path,
-    place: str,
+    system: System, users_command: UsersCommand, make_user: Callable[..., Awaitable[User]],
+    tmp_path: Path, place: str,
 ) -> None:  # fmt: skip
     await make_user()
     people = tmp_path / "people.csv"
     people.write_text(PERSON)
     (tmp_path / "plain").write_text("no folder")
     arguments = ("invite", "--file", str(people), "--to", str(tmp_path / place))
-    printed = " ".join(users_command(settings, *arguments, code=1).split())
+    printed = " ".join((await users_command(*arguments, code=1)).split())
     assert "Traceback" not in printed
     assert "obody was invited" in printed
     assert [row["email"] for row in await users.listed(system.pool)].count("one@example.org") == 0
 
 
 async def test_a_refused_request_leaves_no_file_for_links(
-    settings: Settings, make_user: Callable[..., Awaitable[User]], tmp_path: Path
+    users_command: UsersCommand, make_user: Callable[..., Awaitable[User]], tmp_path: Path
 ) -> None:
     await make_user()
     people, links = tmp_path / "people.csv", tmp_path / "links.csv"
     people.write_text("Name\nThandi\n")
-    users_command(settings, "invite", "--file", str(people), "--to", str(links), code=2)
+    await users_command("invite", "--file", str(people), "--to", str(links), code=2)
     assert not links.exists()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -15,7 +14,9 @@ from rollbook import clock
 from rollbook.config import environment_for
 from rollbook.folder import intake
 from rollbook.folder.watcher import Watcher
+from tests import warm_process
 from tests.files import csv_file, members
+from tests.integration.folder import mortal as mortal_module
 from tests.integration.folder.watching import (
     names,
     nothing_is_claimed,
@@ -33,79 +34,11 @@ if TYPE_CHECKING:
     from rollbook.service.system import System
 
 
-#: An interpreter of its own that has imported everything, and for each line forks a watcher that
-#: kills itself before or after the n-th call of a function on a file's way from the folder into
-#: processed/ or failed/; it answers with how that ended.
-MORTAL = """
-import asyncio, functools, importlib, inspect, json, os, signal, sys
-from rollbook import config
-from rollbook.service.system import open_system
-from rollbook.folder.watcher import Watcher
-
-answers = os.fdopen(os.dup(1), "w")
-os.dup2(2, 1)  # where log lines go
-
-def arm(module, name, moment, number):
-    owner = importlib.import_module(module)
-    for part in name.split(".")[:-1]:
-        owner = getattr(owner, part)
-    last = name.split(".")[-1]
-    true = getattr(owner, last)
-    left = number
-
-    def strike(at):
-        nonlocal left
-        if at == moment:
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    if inspect.iscoroutinefunction(true):
-        @functools.wraps(true)
-        async def fatal(*args, **kwargs):
-            strike("before")
-            result = await true(*args, **kwargs)
-            strike("after")
-            return result
-    else:
-        @functools.wraps(true)
-        def fatal(*args, **kwargs):
-            strike("before")
-            result = true(*args, **kwargs)
-            strike("after")
-            return result
-    setattr(owner, last, fatal)
-
-async def watch(point):
-    async with open_system(config.load()) as system:
-        watcher = Watcher(system)
-        arm(*point)
-        for _ in range(200):
-            await watcher.run_once()
-            if watcher.taken or watcher.refused:
-                break
-            await asyncio.sleep(0.02)
-
-for line in sys.stdin:
-    task = json.loads(line)
-    child = os.fork()
-    if child == 0:
-        os.environ.clear()
-        os.environ.update(task["environment"])
-        asyncio.run(watch(task["point"]))
-        os._exit(0)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=answers, flush=True)
-"""
-
-
 @pytest.fixture(scope="module")
-def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        [sys.executable, "-c", MORTAL],
-        cwd=tmp_path_factory.mktemp("mortal"),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
+def mortal() -> Iterator[subprocess.Popen[str]]:
+    """The process whose watchers die (mortal.py)."""
+    with warm_process.start_module(
+        mortal_module.__name__, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         yield process
         assert process.stdin is not None

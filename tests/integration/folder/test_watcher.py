@@ -138,22 +138,22 @@ async def _stored_of_nobody(system: System, settings: Settings) -> AsyncIterator
             yield file.key
 
 
-async def test_two_hundred_files_and_two_watchers_make_two_hundred_uploads(
+async def test_sixty_files_and_two_watchers_make_sixty_uploads(
     system: System, settings: Settings, folder: Path
 ) -> None:
-    for number in range(200):
+    for number in range(60):
         (folder / f"{number:03}.csv").write_bytes(csv_file(members(1, start=number)))
     async with (
         open_system(settings) as other,
         watching(system) as one,
         watching(other) as two,
     ):
-        await until(lambda: len(names(folder, "processed")) == 200)
-        await until(lambda: one.taken + two.taken == 200)
+        await until(lambda: len(names(folder, "processed")) == 60)
+        await until(lambda: one.taken + two.taken == 60)
     assert (one.refused, two.refused) == (0, 0)
     found = recorded(settings)
-    assert sorted(upload["file_name"] for upload in found) == [f"{n:03}.csv" for n in range(200)]
-    assert len({upload["file_sha256"] for upload in found}) == 200
+    assert sorted(upload["file_name"] for upload in found) == [f"{n:03}.csv" for n in range(60)]
+    assert len({upload["file_sha256"] for upload in found}) == 60
     assert nothing_is_claimed(folder)
     assert names(folder, "failed") == []
 
