@@ -69,6 +69,11 @@ class ScriptedRoll(StandIn):
         """Let the next requests about a person fail, one after the other."""
         self._faults[id_number].extend(faults)
 
+    def fail_no_more(self) -> None:
+        """Answer as usual from now on, about each person."""
+        self.always_fail.clear()
+        self._faults.clear()
+
     def answer(self, id_number: str, document: dict[str, Any]) -> None:
         """Give exactly this answer about a person."""
         self._answers[id_number] = document

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from rollbook.backends.database import connect
 from rollbook.service import due
-from rollbook.voter_roll import worker
+from rollbook.voter_roll import client, worker
 from rollbook.voter_roll.stand_in import PASSWORD, USERNAME
 from tests.waiting import PATIENCE_S
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 LOOK_S = 0.05
 #: Seconds between two looks of a worker for due rows.
 WORKERS_LOOK_S = 0.1
+#: The longest pauses between the tries of one question, a tenth of the true ones.
+SHORT_PAUSES_S = (0.025, 0.1)
 
 
 def asking(settings: Settings, url: str, **changes: Any) -> Settings:
@@ -38,17 +40,21 @@ def asking(settings: Settings, url: str, **changes: Any) -> Settings:
         "voter_roll_username": USERNAME,
         "voter_roll_password": SecretStr(PASSWORD),
         "voter_roll_timeout_s": PATIENCE_S,
-        "voter_roll_retry_s": 0.2,
-        "voter_roll_probe_s": 0.2,
+        "voter_roll_retry_s": 0.05,
+        "voter_roll_probe_s": 0.1,
         "voter_roll_lanes": 4,
     }
     return settings.model_copy(update={**quick, **changes})
 
 
 def look_often(patch: pytest.MonkeyPatch) -> None:
-    """Let the workers of this process look for due rows ten times a second instead of once."""
-    patch.setattr(due, "POLL_S", WORKERS_LOOK_S)
+    """Let the workers of this process look for questions and reports ten times a second.
+
+    For other rows they look once a second, as always: each look takes a processor.
+    """
     patch.setattr(worker, "POLL_S", WORKERS_LOOK_S)
+    patch.setattr(worker, "pause_s", lambda due_in_s: min(due.pause_s(due_in_s), WORKERS_LOOK_S))
+    patch.setattr(client, "PAUSES_S", SHORT_PAUSES_S)
 
 
 async def until(
