@@ -55,11 +55,14 @@ async def client_of(settings: Settings, *, email: str | None) -> AsyncIterator[h
             "Authorization": f"Bearer {token}",
             "User-Agent": origin.agent or "",
         }
-        async with httpx.AsyncClient(
-            transport=httpx.ASGITransport(local, raise_app_exceptions=False),
-            base_url="http://localhost",
-            headers=headers,
-            # A long undoing has its own bounds, and no line can break.
-            timeout=None,  # noqa: S113
-        ) as client:
+        async with (
+            app.state.checker,
+            httpx.AsyncClient(
+                transport=httpx.ASGITransport(local, raise_app_exceptions=False),
+                base_url="http://localhost",
+                headers=headers,
+                # A long undoing has its own bounds, and no line can break.
+                timeout=None,  # noqa: S113
+            ) as client,
+        ):
             yield client

@@ -111,6 +111,8 @@ async def test_the_people_of_a_list_are_invited_and_the_links_stored_for_their_o
     )
     printed = await users_command("invite", "--file", str(people), code=2)
     assert "The nearest are Emfuleni" in " ".join(printed.split())
+    # The process that has read the file has ended, and left nothing.
+    assert await asyncio.to_thread(_names, settings.data_dir / "scratch") == []
     assert [row["email"] for row in await users.listed(system.pool)].count("one@example.org") == 0
     right = ("invite", "--file", str(people), "--only-right", "--to", str(links))
     printed = await users_command(*right)
@@ -126,6 +128,10 @@ async def test_the_people_of_a_list_are_invited_and_the_links_stored_for_their_o
     # A file that is there isn't replaced, and nobody is invited.
     printed = await users_command(*right, code=1)
     assert "nobody was invited" in " ".join(printed.split())
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
 
 
 PERSON = "E-mail,Role,Province,Municipality\none@example.org,municipality_admin,GP,Emfuleni\n"
