@@ -173,7 +173,7 @@ def test_a_foreign_id_is_answered_as_one_that_was_never_given_out(
 
 
 def refuses_to_strangers(house: House, route: Route) -> dict[str, Any]:
-    """Whoever has no token is refused; the answer."""
+    """Ask without a token: the route refuses, with this answer."""
     with house.client(None) as client:
         return problem(ask(client, route, house.uploads["johannesburg"]), 401)
 

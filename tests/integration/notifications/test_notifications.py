@@ -114,8 +114,10 @@ async def settled(settings: Settings) -> list[Row]:
 
 
 async def tried(settings: Settings, tries: int = 1) -> list[Row]:
-    """Wait until something was tried so often, in vain."""
-    return await until(settings, OUTBOX, lambda rows: rows and rows[0]["tries"] >= tries)
+    """Wait until each notification was tried so often, in vain or not."""
+    return await until(
+        settings, OUTBOX, lambda rows: rows and all(row["tries"] >= tries for row in rows)
+    )
 
 
 @contextlib.asynccontextmanager
@@ -164,17 +166,32 @@ async def test_the_uploader_gets_a_mail_with_counts_and_a_link_and_nothing_of_a_
     assert mail["Message-ID"] == f"<{row['id']}@example.org>"
 
 
-async def test_a_mail_about_a_failure_names_its_kind_and_quotes_nothing_of_the_file(
+async def test_a_mail_says_what_there_is_to_know_of_an_end(
     settings: Settings, make_user: MakeUser, mailer: MailServer
 ) -> None:
+    """A failure's kind, and nothing of the file; rows in doubt; that nothing was changed."""
     user = await make_user()
-    content = csv_file([{"Sipho Dlamini": "x"}], headers=["Sipho Dlamini"])
-    await through(mailing(settings, mailer), user, content)
-    (mail,) = mailer.mails
-    assert mail["Subject"] == "Your upload of members.csv failed"
-    text = mail.get_content()
-    assert "No column with ID numbers was found" in text
-    assert "Sipho" not in text
+    failing = csv_file([{"Sipho Dlamini": "x"}], headers=["Sipho Dlamini"])
+    doubtful = csv_file([member(1), member(2, **{"Cell Number": "x"})])
+    async with open_system(mailing(settings, mailer)) as system, working(system):
+        uploads = [
+            await sent(system, user, failing),
+            await sent(system, user, doubtful),
+            await sent(system, user, csv_file(2), dry_run=True),
+        ]
+        for upload_id in uploads:
+            await ended(system, user, upload_id)
+        await until(settings, OUTBOX, lambda rows: len(rows) == len(uploads))
+        await settled(settings)
+    of_failure, of_doubtful, of_dry_run = (
+        next(mail for mail in mailer.mails if str(upload_id) in mail.get_content())
+        for upload_id in uploads
+    )
+    assert of_failure["Subject"] == "Your upload of members.csv failed"
+    assert "No column with ID numbers was found" in of_failure.get_content()
+    assert "Sipho" not in of_failure.get_content()
+    assert "Rows with a warning, to be checked: 1." in of_doubtful.get_content()
+    assert "dry run: no member was changed" in of_dry_run.get_content()
 
 
 def test_a_mail_shows_the_files_name_on_one_line_without_id_numbers(settings: Settings) -> None:
@@ -222,21 +239,6 @@ def test_a_mail_is_in_the_uploaders_language_or_the_installations(
         assert mail["Subject"] == subject
         assert mail["Content-Language"] == (language if language != "xx" else "en")
         assert mail.get_content().splitlines()[-1] == automatic
-
-
-async def test_a_mail_says_how_many_rows_are_doubtful(
-    settings: Settings, make_user: MakeUser, mailer: MailServer
-) -> None:
-    content = csv_file([member(1), member(2, **{"Cell Number": "x"})])
-    await through(mailing(settings, mailer), await make_user(), content)
-    assert "Rows with a warning, to be checked: 1." in mailer.mails[0].get_content()
-
-
-async def test_a_dry_run_is_called_one(
-    settings: Settings, make_user: MakeUser, mailer: MailServer
-) -> None:
-    await through(mailing(settings, mailer), await make_user(), csv_file(2), dry_run=True)
-    assert "dry run: no member was changed" in mailer.mails[0].get_content()
 
 
 async def test_the_last_answer_of_the_voter_roll_is_told_in_a_mail_of_its_own(

@@ -272,23 +272,26 @@ async def test_a_network_that_the_operator_allows_is_for_national_webhooks_alone
         await webhooks.change(system, national, theirs, url="https://127.0.0.1/")
 
 
-@pytest.mark.parametrize("host", NAMES)
 async def test_a_name_is_looked_up_when_something_is_sent_and_leads_to_no_private_address(
-    system: System, settings: Settings, make_user: MakeUser, receiver: WebhookReceiver, host: str
+    system: System, settings: Settings, make_user: MakeUser, receiver: WebhookReceiver
 ) -> None:
     office, operator = await make_user(Role.PROVINCE_ADMIN, "GP"), await make_user()
-    webhook_id, _ = await added(system, office, "https://localhost/hook")
-    if host != "localhost":
-        with pytest.raises(InvalidRequestError):
-            await added(system, office, f"https://{host}/hook")
-    url = f"https://{host}:{receiver.port}/hook"
-    async with system.pool.connection() as connection:
-        await connection.execute("UPDATE webhooks SET url = %s WHERE id = %s", (url, webhook_id))
+    of_hosts = {}
+    for host in NAMES:
+        of_hosts[host], _ = await added(system, office, "https://localhost/hook")
+        if host != "localhost":
+            with pytest.raises(InvalidRequestError):
+                await added(system, office, f"https://{host}/hook")
+        url = f"https://{host}:{receiver.port}/hook"
+        async with system.pool.connection() as connection:
+            change = "UPDATE webhooks SET url = %s WHERE id = %s"
+            await connection.execute(change, (url, of_hosts[host]))
     async with delivering(system):
         await cancelled(system, office, operator)
         await tried(settings)
-    [row] = await log_of(system, office, webhook_id)
-    assert (row["error_code"], row["answer_status"]) == ("webhook_address_refused", None)
+    for host, webhook_id in of_hosts.items():
+        [row] = await log_of(system, office, webhook_id)
+        assert (row["error_code"], row["answer_status"]) == ("webhook_address_refused", None), host
     assert receiver.requests == []
 
 
@@ -400,31 +403,28 @@ async def closing(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
-@pytest.mark.parametrize(
-    ("answer", "status", "error"),
-    [
-        (endless_body, 200, None),
-        (endless_head, None, "can't be reached"),
-        (nonsense, None, "can't be reached"),
-        (closing, None, "can't be reached"),
-    ],
-)
 async def test_a_hostile_receiver_is_read_no_further_than_its_status(
-    system: System,
-    settings: Settings,
-    make_user: MakeUser,
-    answer: Any,
-    status: int | None,
-    error: str | None,
+    system: System, settings: Settings, make_user: MakeUser
 ) -> None:
     user = await make_user()
-    async with hostile(answer) as port, delivering(system):
-        webhook_id, _ = await added(system, user, f"http://127.0.0.1:{port}/")
+    unreachable = (None, "can't be reached")
+    wanted = {
+        endless_body: (200, None),
+        endless_head: unreachable,
+        nonsense: unreachable,
+        closing: unreachable,
+    }
+    of_answers = {}
+    async with contextlib.AsyncExitStack() as receivers, delivering(system):
+        for answer in wanted:
+            port = await receivers.enter_async_context(hostile(answer))
+            of_answers[answer], _ = await added(system, user, f"http://127.0.0.1:{port}/")
         await cancelled(system, user, await make_user())
         await tried(settings)
-        [row] = await log_of(system, user, webhook_id)
-    assert row["answer_status"] == status
-    assert error is None or error in row["error"]
+        for answer, (status, error) in wanted.items():
+            [row] = await log_of(system, user, of_answers[answer])
+            assert row["answer_status"] == status, answer
+            assert error is None or error in row["error"], answer
 
 
 async def test_a_receiver_that_never_answers_holds_up_nobody_else(
