@@ -30,11 +30,19 @@ _PARTS: Final = {
     "basic/Standard/Save.xba": """<?xml version="1.0" encoding="UTF-8"?>
 <!DOCTYPE script:module PUBLIC "-//OpenOffice.org//DTD OfficeDocument 1.0//EN" "module.dtd">
 <script:module xmlns:script="http://openoffice.org/2000/script" script:name="Save"
-script:language="StarBasic">Sub All(source As String, target As String, filters As String)
-Dim hidden(0) As New com.sun.star.beans.PropertyValue
-hidden(0).Name = "Hidden"
-hidden(0).Value = True
-book = StarDesktop.loadComponentFromURL(source, "_blank", 0, hidden())
+script:language="StarBasic">
+Sub All(source As String, target As String, filters As String, opener As String)
+Dim opening(2) As New com.sun.star.beans.PropertyValue
+opening(0).Name = "Hidden"
+opening(0).Value = True
+If opener &lt;&gt; "" Then
+  parts = Split(opener, "|")
+  opening(1).Name = "FilterName"
+  opening(1).Value = parts(0)
+  opening(2).Name = "FilterOptions"
+  opening(2).Value = parts(1)
+End If
+book = StarDesktop.loadComponentFromURL(source, "_blank", 0, opening())
 Dim how(1) As New com.sun.star.beans.PropertyValue
 how(0).Name = "FilterName"
 how(1).Name = "FilterOptions"
@@ -50,13 +58,23 @@ End Sub
 }
 
 
-def saved(source: Path, folder: Path, filters: Mapping[str, tuple[str, str]]) -> dict[str, Path]:
+#: Comma, quotes, UTF-8.
+CSV: Final = ("Text - txt - csv (StarCalc)", "44,34,76,1")
+
+
+def saved(
+    source: Path,
+    folder: Path,
+    filters: Mapping[str, tuple[str, str]],
+    opener: tuple[str, str] | None = None,
+) -> dict[str, Path]:
     """The workbook in other formats.
 
     Args:
         source: the workbook.
         folder: an empty one.
         filters: of LibreOffice, by the ending of the format: name and options.
+        opener: the filter that opens it, where LibreOffice wouldn't find it by itself.
 
     Returns:
         The files by their endings.
@@ -67,7 +85,9 @@ def saved(source: Path, folder: Path, filters: Mapping[str, tuple[str, str]]) ->
         user.joinpath(name).parent.mkdir(parents=True, exist_ok=True)
         user.joinpath(name).write_text(content, "utf-8")
     chosen = ";".join(f"{ending}|{name}|{options}" for ending, (name, options) in filters.items())
-    given = (source.as_uri(), (folder / source.stem).as_uri(), chosen)
+    given = (
+        source.as_uri(), (folder / source.stem).as_uri(), chosen, "|".join(opener or ()),
+    )  # fmt: skip
     subprocess.run(
         [SOFFICE, f"-env:UserInstallation={user.parent.as_uri()}", "--headless",
          "macro:///Standard.Save.All({})".format(",".join(f'"{one}"' for one in given))],

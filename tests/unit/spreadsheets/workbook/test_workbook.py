@@ -6,8 +6,6 @@ import csv
 import datetime as dt
 import functools
 import re
-import shutil
-import subprocess
 import tempfile
 import zipfile
 from decimal import Decimal
@@ -35,6 +33,7 @@ from rollbook.spreadsheets.workbook import (
 from rollbook.spreadsheets.workbook.parts import HEADER_FILL
 from rollbook.spreadsheets.workbook.zip_stream import ZipStream
 from tests.examples import few
+from tests.libre_office import CSV, SOFFICE, saved
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,7 +45,6 @@ JOHANNESBURG = "Africa/Johannesburg"
 FILLS = {"good": "FFC6EFCE", "bad": "FFFFC7CE"}
 #: A datetime without a zone, as a cell holds it.
 moment = dt.datetime.fromisoformat
-SOFFICE = shutil.which("soffice")
 
 needs_office = pytest.mark.skipif(
     SOFFICE is None, reason="no LibreOffice (Debian: libreoffice-calc-nogui)"
@@ -892,8 +890,8 @@ def test_a_workbook_of_zip64_records_opens(tmp_path: Path, monkeypatch: pytest.M
 
 # --- LibreOffice --------------------------------------------------------------------------------
 
-#: Its CSV filter: comma, quotes, UTF-8, cells as they are shown, every sheet a file of its own.
-AS_CSV = "csv:Text - txt - csv (StarCalc):44,34,76,1,,0,false,true,false,false,false,-1"
+#: Its CSV filter: cells as they are shown, every sheet a file of its own.
+AS_CSV = (CSV[0], f"{CSV[1]},,0,false,true,false,false,false,-1")
 
 
 @pytest.fixture(scope="module")
@@ -909,16 +907,8 @@ def by_office(tmp_path_factory: pytest.TempPathFactory) -> Path:
         book.add_table("Texts", pl.DataFrame({"=title": texts, "key": keys}), row_fill="key")
         book.add_table("Types", pl.DataFrame(typical_columns()))
         book.add_table("Empty", PEOPLE.clear())
-    for form in ("xlsx", AS_CSV):
-        subprocess.run(
-            [
-                str(SOFFICE), "--headless", f"-env:UserInstallation={(folder / 'user').as_uri()}",
-                "--convert-to", form, "--outdir", str(folder / "out"), str(path),
-            ],
-            check=True,
-            capture_output=True,
-            timeout=120,
-        )  # fmt: skip
+    (folder / "out").mkdir()
+    saved(path, folder / "out", {"xlsx": ("Calc MS Excel 2007 XML", ""), "csv": AS_CSV})
     return folder / "out"
 
 
