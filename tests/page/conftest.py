@@ -46,6 +46,27 @@ NARROW = (NARROWEST, 740)
 #: A file of the page without a script: a tab is there before the test and after it.
 BESIDE = "/page/0/icon.svg"
 KEEP_SESSION = "session => sessionStorage.setItem('rollbook.session', JSON.stringify(session))"
+#: Sign in on the page that is loaded already, and go to a view.
+ENTER = """async ([session, view]) => {
+  const { session: current } = await import(document.querySelector("link[href$='/api.js']").href);
+  history.replaceState(null, "", location.pathname + view);
+  dispatchEvent(new HashChangeEvent("hashchange"));
+  sessionStorage.setItem("rollbook.session", JSON.stringify(session));
+  current.value = session;
+}"""
+#: Sign out as a person does who leaves a computer to the next one. False: the page must be loaded
+#: for the next test, since it is in another language, or a test has put something into its window.
+LEAVE = """async (names) => {
+  const isAsLoaded = Object.keys(window).every((name) => name === "axe" || names.includes(name));
+  if (!isAsLoaded || document.documentElement.lang !== "en") return false;
+  const file = (name) => import(document.querySelector(`link[href$='/${name}.js']`).href);
+  (await file("api")).signOut();
+  (await file("said")).dismiss();
+  history.replaceState(null, "", location.pathname);
+  dispatchEvent(new HashChangeEvent("hashchange"));
+  scrollTo(0, 0);
+  return true;
+}"""
 
 
 @pytest.fixture(scope="package")
@@ -128,22 +149,30 @@ def free_tabs() -> list[Page]:
     return []
 
 
+@pytest.fixture(scope="package")
+def names() -> list[str]:
+    """What is in the page's window when it is loaded."""
+    return []
+
+
 @pytest.fixture
 def open_page(
     browser: Browser,
     tabs: BrowserContext,
     free_tabs: list[Page],
+    names: list[str],
     site: Site,
     complaints: list[str],
 ) -> Iterator[Callable[..., Page]]:
     """Open the page in a tab, signed in: ``open_page(GAUTENG, "#/upload")``.
 
     None stays at the sign-in. The tab is used again by a later test, when what it keeps is
-    forgotten, and shares the loaded files with others. One that is ``apart`` is closed: for a test
-    that changes more than the page and its routes, such as the sockets. One that is ``elsewhere``,
-    with a language that is preferred there, shares nothing, as if it were in another browser: for a
-    test that changes the clock or the line too. ``before`` gets the tab when the page isn't loaded
-    yet, which would cost as much again afterwards.
+    forgotten, and shares the loaded files with others. The page in it is signed out by then, and
+    the next person signs in on it: loading it takes half a second of a processor. One that is
+    ``apart`` is closed: for a test that changes more than the page and its routes, such as the
+    sockets. One that is ``elsewhere``, with a language that is preferred there, shares nothing, as
+    if it were in another browser: for a test that changes the clock or the line too. ``before``
+    gets the tab when the page isn't loaded yet, which would cost as much again afterwards.
     """
     opened: list[Page] = []
     closed: list[Page] = []
@@ -167,28 +196,47 @@ def open_page(
         (closed if apart else opened).append(page)
         page.set_viewport_size({"width": size[0], "height": size[1]})
         page.emulate_media(color_scheme=scheme)
+        _show(page, site, email, view, before)
+        if not names and page.context is tabs and not apart:
+            names.extend(page.evaluate("Object.keys(window)"))
+        return page
+
+    yield open_as
+    sharing = [page for page in (*opened, *closed) if page.context is tabs]
+    for page in sharing:
+        page.unroute_all(behavior="ignoreErrors")
+        is_left = page in opened and _is_loaded(page, site) and page.evaluate(LEAVE, names)
+        if not is_left:
+            page.goto(f"{site.url}{BESIDE}")
+    _forget(site, tabs, [*free_tabs, *sharing])
+    for page in (*opened, *closed):
+        if page.context is not tabs:
+            page.context.close()
+        elif page in closed:
+            page.close()
+        else:
+            free_tabs.append(page)
+
+
+def _show(
+    page: Page, site: Site, email: str | None, view: str, before: Callable[[Page], object] | None
+) -> None:
+    """Show a view to a person: on the page that an earlier test has left, where that will do."""
+    if email is not None and before is None and _is_loaded(page, site):
+        page.evaluate(ENTER, [_session(site, email), view])
+    else:
         if email is not None:
             page.evaluate(KEEP_SESSION, _session(site, email))
         if before is not None:
             before(page)
         page.goto(f"{site.url}/{view}")
-        if email is not None:
-            expect(page.get_by_role("link", name="Your account")).to_be_visible()
-        return page
+    if email is not None:
+        expect(page.get_by_role("link", name="Your account")).to_be_visible()
 
-    yield open_as
-    sharing = []
-    for page in (*opened, *closed):
-        if page.context is not tabs:
-            page.context.close()
-            continue
-        page.unroute_all(behavior="ignoreErrors")
-        page.goto(f"{site.url}{BESIDE}")
-        sharing.append(page)
-    _forget(site, tabs, [*free_tabs, *sharing])
-    free_tabs.extend(page for page in sharing if page not in closed)
-    for page in closed:
-        page.close()
+
+def _is_loaded(page: Page, site: Site) -> bool:
+    """Is the page in this tab, with any view?"""
+    return page.url.partition("#")[0] == f"{site.url}/"
 
 
 def _forget(site: Site, tabs: BrowserContext, pages: list[Page]) -> None:

@@ -94,10 +94,17 @@ def uploads(site: Site) -> Iterator[dict[str, str]]:
 
 #: The rows of a table have one markup: in the gate axe looks at the first ones.
 MORE_ROWS = "tbody tr:nth-child(n+9)"
-UNDIMMED = """() => {
-  const sheet = new CSSStyleSheet();
-  sheet.replaceSync(".stale { opacity: 1 }");
-  document.adoptedStyleSheets = [sheet];
+#: What axe finds, and the width that the view needs; null where axe isn't loaded yet.
+#: What is loaded again is dimmed for a moment, and an event of the queue can begin that.
+LOOK = """async ([exclude, options]) => {
+  if (typeof axe === "undefined") return null;
+  if (!document.adoptedStyleSheets.length) {
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync(".stale { opacity: 1 }");
+    document.adoptedStyleSheets = [sheet];
+  }
+  const { violations } = await axe.run({ exclude }, options);
+  return { violations, width: document.documentElement.scrollWidth };
 }"""
 
 
@@ -110,36 +117,46 @@ def flaws(page: Page, name: str, *, sees_colours: bool = True) -> list[str]:
     if HAS_ALL_LOOKS:
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
-    size = page.viewport_size
-    assert size is not None
-    wider = _too_wide(page, name, size["width"])
-    if size["width"] > NARROWEST:
-        page.set_viewport_size({"width": NARROWEST, "height": size["height"]})
-        wider += _too_wide(page, name, NARROWEST)
-        page.set_viewport_size(size)
-    # What is loaded again is dimmed for a moment, and an event of the queue can begin that.
-    page.evaluate(UNDIMMED)
+    wider = too_narrow(page, name)
     options = {
         "runOnly": {"type": "tag", "values": AXE_TAGS},
         "resultTypes": ["violations"],
         "rules": {"color-contrast": {"enabled": sees_colours or HAS_ALL_LOOKS}},
     }
-    # The script has half a megabyte: once for each document.
-    if page.evaluate("typeof axe") == "undefined":
-        page.evaluate(AXE.axe_script)
     left_out = [] if HAS_ALL_LOOKS else [[MORE_ROWS]]
-    found = page.evaluate(
-        "([exclude, options]) => axe.run({ exclude }, options)", [left_out, options]
-    )["violations"]
-    return wider + [
-        f"{name}: {violation['id']}: {[_described(node) for node in violation['nodes']]}"
-        for violation in found
+    found = page.evaluate(LOOK, [left_out, options])
+    if found is None:
+        # The script has half a megabyte: once for each document.
+        page.evaluate(AXE.axe_script)
+        found = page.evaluate(LOOK, [left_out, options])
+    return [
+        *wider,
+        *_too_wide(page, name, found["width"]),
+        *(
+            f"{name}: {violation['id']}: {[_described(node) for node in violation['nodes']]}"
+            for violation in found["violations"]
+        ),
     ]
 
 
-def _too_wide(page: Page, name: str, width: int) -> list[str]:
-    """That the view is wider than the window, if it is."""
-    needed = page.evaluate("document.documentElement.scrollWidth")
+def too_narrow(page: Page, name: str) -> list[str]:
+    """That the view is wider than the narrowest window, if it is."""
+    size = page.viewport_size
+    assert size is not None
+    is_wider = size["width"] > NARROWEST
+    if is_wider:
+        page.set_viewport_size({"width": NARROWEST, "height": size["height"]})
+    found = _too_wide(page, name, page.evaluate("document.documentElement.scrollWidth"))
+    if is_wider:
+        page.set_viewport_size(size)
+    return found
+
+
+def _too_wide(page: Page, name: str, needed: int) -> list[str]:
+    """That the view, which needs so many pixels, is wider than the window, if it is."""
+    size = page.viewport_size
+    assert size is not None
+    width = size["width"]
     return [f"{name}: takes {needed} pixels of {width}"] if needed > width else []
 
 
