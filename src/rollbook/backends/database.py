@@ -323,7 +323,6 @@ def make_pool(
     async def configure(connection: Connection) -> None:
         assert isinstance(connection, _Bounded)
         row = await fetch_row(connection, settings)
-        await connection.commit()
         connection.answer_s = answer_s
         connection.is_at_work = partial(_is_at_work, address, row["pid"])
 
@@ -346,6 +345,7 @@ def make_pool(
         connection_class=_Bounded,
         kwargs={
             "row_factory": dict_row,
+            "autocommit": True,  # until ``check``
             "application_name": "rollbook",
             # psycopg's own is 130 s, and the pool connects three at a time: after a server that
             # was frozen, or a network that swallowed packets, it would wait for so long.
@@ -385,13 +385,14 @@ def connect(
         connection = WatchedConnection.connect(
             address,
             row_factory=dict_row,
+            autocommit=True,
             application_name=name,
             connect_timeout=CONNECT_TIMEOUT_S,
             **_client_settings(keepalive),
         )
         # By statements: a pooler refuses a connection that asks for settings as it begins.
         row = connection.execute(_server_settings(keepalive, limits)).fetchone()
-        connection.commit()
+        connection.autocommit = False
         if answer_s is not None and row is not None:
             watch(connection, partial(_is_at_work, address, row["pid"]), answer_s)
     except psycopg.OperationalError as error:
