@@ -262,10 +262,11 @@ def test_half_a_megabyte_that_inflates_to_500_is_refused_in_little_memory(path: 
     assert int(memory_mb) < 200
 
 
-@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_a_good_workbook_passes(path: Path, method: int) -> None:
-    path.write_bytes(repacked(workbook(2000), method=method))
-    inspect(path, "xlsx")
+def test_a_good_workbook_passes(path: Path) -> None:
+    content = workbook(2000)
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        path.write_bytes(repacked(content, method=method))
+        inspect(path, "xlsx")
 
 
 def test_a_large_good_archive_passes(path: Path) -> None:
