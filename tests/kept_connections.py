@@ -36,11 +36,8 @@ if TYPE_CHECKING:
 MOST = 8
 #: Seconds that PostgreSQL gets for an answer, after which a connection isn't used again.
 ANSWER_S = 0.5
-#: The settings that only new connections to the database get.
-SETTINGS = b"""
-SELECT FROM pg_db_role_setting WHERE setdatabase IN (
-    0, (SELECT oid FROM pg_database WHERE datname = current_database()))
-"""
+#: The settings that only new connections get, of any database: to look for its own takes longer.
+SETTINGS = b"SELECT FROM pg_db_role_setting"
 OK = pq.ConnStatus.OK
 IDLE, INTRANS = pq.TransactionStatus.IDLE, pq.TransactionStatus.INTRANS
 INERROR = pq.TransactionStatus.INERROR

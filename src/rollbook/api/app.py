@@ -79,6 +79,8 @@ BASE = "/api/v1"
 _FILES = re.compile(rf"{BASE}/bulk-upload/(process|check|files(/[^/]+)?)")
 #: Seconds between two searches for uploads that have waited too long.
 FAIRNESS_INTERVAL_S = 10
+#: Seconds that a new process first has for requests only, which wait while it starts.
+FIRST_ROUNDS_S = 1
 #: Seconds between two searches for checked files that nobody has sent.
 CHECKS_INTERVAL_S = 300
 #: OpenAPI documents by all that they depend on; building one takes a large part of a second.
@@ -144,6 +146,7 @@ def create_app(settings: Settings) -> FastAPI:
                 ("checks", CHECKS_INTERVAL_S, partial(checked_files.remove_unused, system)),
                 ("partial files", CHECKS_INTERVAL_S, partial(partial_files.remove_expired, system)),
                 ("fairness", FAIRNESS_INTERVAL_S, partial(longest_wait.run_once, system)),
+                first_after_s=FIRST_ROUNDS_S,
             ),
         ):
             equip(app, system)

@@ -29,18 +29,21 @@ async def every(
     run_once: Callable[[], Awaitable[object]],
     *,
     service: str,
+    first_after_s: float = 0,
     turn: asyncio.Lock | None = None,
 ) -> AsyncIterator[None]:
     """Run a service's rounds in the background for as long as the context lasts.
 
-    The first begins at once, the next ``interval_s`` seconds after the end of the last. A round
-    that finds PostgreSQL or Redis away ends with a log line, and the next one is tried.
+    The first begins after ``first_after_s`` seconds, the next ``interval_s`` seconds after the end
+    of the last. A round that finds PostgreSQL or Redis away ends with a log line, and the next one
+    is tried.
 
     Services that share a ``turn`` have their first rounds one after another, with one connection to
     PostgreSQL instead of one each. None waits longer than TURN_S for the others.
     """
     stop = asyncio.Event()
-    task = asyncio.create_task(_rounds(stop, interval_s, run_once, service, turn))
+    rounds = _rounds(stop, interval_s, run_once, service, first_after_s, turn)
+    task = asyncio.create_task(rounds)
     try:
         yield
     finally:
@@ -53,13 +56,16 @@ async def every(
 
 @contextlib.asynccontextmanager
 async def services(
-    *wanted: tuple[str, float, Callable[[], Awaitable[object]]],
+    *wanted: tuple[str, float, Callable[[], Awaitable[object]]], first_after_s: float = 0
 ) -> AsyncIterator[None]:
     """Run several services (name, interval in seconds, round) as ``every`` does, with one turn."""
     turn = asyncio.Lock()
     async with contextlib.AsyncExitStack() as stack:
         for service, interval_s, run_once in wanted:
-            await stack.enter_async_context(every(interval_s, run_once, service=service, turn=turn))
+            running = every(
+                interval_s, run_once, service=service, first_after_s=first_after_s, turn=turn
+            )
+            await stack.enter_async_context(running)
         yield
 
 
@@ -68,19 +74,25 @@ async def _rounds(
     interval_s: float,
     run_once: Callable[[], Awaitable[object]],
     service: str,
+    first_after_s: float,
     turn: asyncio.Lock | None,
 ) -> None:
+    if first_after_s and await _stops_within(stop, first_after_s):
+        return
     async with _taken(turn):
         if not stop.is_set():
             with guarded(service):
                 await run_once()
-    while not stop.is_set():
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(interval_s):
-                await stop.wait()
-                return
+    while not await _stops_within(stop, interval_s):
         with guarded(service):
             await run_once()
+
+
+async def _stops_within(stop: asyncio.Event, seconds: float) -> bool:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    return stop.is_set()
 
 
 @contextlib.asynccontextmanager

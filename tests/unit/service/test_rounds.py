@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rollbook.service import rounds
-from rollbook.service.rounds import every
+from rollbook.service.rounds import every, services
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -94,3 +95,21 @@ async def test_nothing_begins_after_the_stop() -> None:
         await asyncio.sleep(0)  # it waits for its turn
         asyncio.get_running_loop().call_soon(turn.release)
     assert not began
+
+
+async def test_a_service_that_stops_before_its_first_round_has_none() -> None:
+    rounds_of: dict[str, int] = {"later": 0, "soon": 0}
+    soon = asyncio.Event()
+
+    async def count(name: str) -> None:
+        rounds_of[name] += 1
+        soon.set()
+
+    later = ("later", NEVER_AGAIN_S, partial(count, "later"))
+    async with (
+        services(later, first_after_s=NEVER_AGAIN_S),
+        services(("soon", NEVER_AGAIN_S, partial(count, "soon")), first_after_s=0.01),
+        asyncio.timeout(PATIENCE_S),
+    ):
+        await soon.wait()
+    assert rounds_of == {"later": 0, "soon": 1}
