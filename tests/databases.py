@@ -69,7 +69,7 @@ _SETTINGS = "-c session_replication_role=replica -c search_path=later,pg_catalog
 _OTHERS = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND backend_type = 'client backend'
-    AND pid <> pg_backend_pid() AND pid <> ALL(%s)
+    AND pid <> pg_backend_pid() AND pid <> ALL(%s) AND application_name <> %s
 """
 
 _numbers = itertools.count()
@@ -173,7 +173,8 @@ class Databases:
     def _end_others(connection: psycopg.Connection[Any], kept: list[int]) -> None:
         """End what a test has left running here, as it would end if the database went."""
         deadline = time.monotonic() + waiting.PATIENCE_S
-        while connection.execute(_OTHERS.encode(), (kept,)).fetchall():
+        parameters = (kept, kept_connections.IN_CHILD)
+        while connection.execute(_OTHERS.encode(), parameters).fetchall():
             assert time.monotonic() < deadline, "a connection doesn't end"
             time.sleep(0.005)
 

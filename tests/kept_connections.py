@@ -6,9 +6,10 @@ for each table that a statement names. Here a connection that is closed is rolle
 statements, temporary tables or channels are left. The next one to the same address gets the same
 process, if that is still there.
 
-Only the product's own connections in the tests' process are kept. What a test opens by psycopg is
-new, as is what the doctor opens. Where a test has given the database settings of its own, which
-new connections get, all are new from then on.
+Only the product's own connections are kept, in the tests' process and in the kept children
+(tests/warm_child.py). What a test opens by psycopg is new, as is what the doctor opens. Where a
+test has given the database settings of its own, which new connections get, all are new from then
+on.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from psycopg import generators, pq
-from psycopg.conninfo import conninfo_to_dict
+from psycopg import generators, pq, sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import ExecStatus
 
 from rollbook.backends import database
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 #: As many as one test has at a time; more are closed.
 MOST = 8
+#: The name of a child's session that nobody uses.
+IN_CHILD = "kept in a child of the tests"
 #: Seconds that PostgreSQL gets for an answer, after which a connection isn't used again.
 ANSWER_S = 0.5
 #: The settings that only new connections get, of any database: to look for its own takes longer.
@@ -54,9 +57,19 @@ def use(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(kind, "_connect_gen", classmethod(_connected))
 
 
+def use_in_child() -> None:
+    """Keep the connections of this process, a kept child, which it names after each attempt.
+
+    While nobody uses one, it is known to the tests' process by ``IN_CHILD``.
+    """
+    patched: Any = WatchedConnection
+    patched.close = _close
+    patched._connect_gen = classmethod(_connected_in_child)
+
+
 def keep(address: str) -> None:
     """Keep connections to the database of this address from now on."""
-    _idle[_place(address)] = {}
+    _idle.setdefault(_place(address), {})
 
 
 def forget(address: str) -> None:
@@ -91,6 +104,18 @@ def _connected(kind: Any, conninfo: str = "") -> Generator[Any, Any, Any]:
             pgconn = None
     connection = kind(pgconn or (yield from generators.connect(conninfo)))
     connection.kept_as = conninfo
+    return connection
+
+
+def _connected_in_child(kind: Any, conninfo: str = "") -> Generator[Any, Any, Any]:
+    """The same for any name of the session: DISCARD ALL gives it back the one it began with."""
+    parts = conninfo_to_dict(conninfo)
+    name = str(parts["application_name"])
+    connection = yield from _connected(
+        kind, make_conninfo("", **{**parts, "application_name": IN_CHILD})
+    )
+    if not _does(connection.pgconn, sql.SQL("SET application_name = {}").format(name).as_bytes()):
+        raise psycopg.OperationalError("the session takes no name")
     return connection
 
 

@@ -4,7 +4,8 @@ A child takes a second of a processor to load what it needs. The tests' workers 
 own process, and each has children of its own; here a child is a copy of a process with loaded
 modules (tests/warm_process.py), and one that is idle when its worker ends is kept for the next
 worker. Its environment, and with it the address of the database, comes as a line on its standard
-input, which is the only difference to ``rollbook.worker.child``.
+input, and its connections are kept (tests/kept_connections.py); there is no other difference to
+``rollbook.worker.child``.
 
 Cold children, as a worker starts them in production, are the subject of the tests with the mark
 ``cold_child``, and of all tests that start ``rollbook worker`` cold, as tests/acceptance does.
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 from rollbook import config
 from rollbook.telemetry import logs, metrics
 from rollbook.worker import child, scratch, slots
-from tests import warm_process
+from tests import kept_connections, warm_process
 from tests.waiting import PATIENCE_S, kill
 
 if TYPE_CHECKING:
@@ -182,6 +183,7 @@ def main() -> None:
     tasks: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=child._listen, args=(tasks,), daemon=True).start()
     settings = None
+    kept_connections.use_in_child()
     while True:  # no bound: it ends with its standard input
         task = tasks.get()  # no bound: as above
         if "environment" in task:
@@ -190,6 +192,7 @@ def main() -> None:
             os.chdir(task["cwd"])
             tempfile.tempdir = None
             settings = config.load(env_file=False)
+            kept_connections.keep(settings.database_address)
             logs.configure(settings, component="child")
             child._send(answers, type="ready")
         else:

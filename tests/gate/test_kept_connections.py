@@ -7,10 +7,19 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from rollbook.backends.database import connect, execute, fetch_row, make_pool
+from rollbook.backends.database import connect, execute, fetch_all, fetch_row, make_pool
+from tests import kept_connections
+from tests.files import csv_file, members
+from tests.integration.voter_roll.rolls import until
+from tests.integration.worker.test_worker import ended, merges_held, sent, working
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from rollbook.backends.database import Row
+    from rollbook.config import Settings
+    from rollbook.model import User
+    from rollbook.service.system import System
 
 PROCESS = "SELECT pg_backend_pid() AS pid"
 LEFT = """
@@ -99,3 +108,23 @@ async def test_a_statement_that_runs_ends_with_its_connection(database_url: str)
     async with pool:
         assert (await fetch_row(pool, PROCESS))["pid"] != pid
         await execute(pool, "SELECT pg_terminate_backend(%(pid)s)", {"pid": pid})
+
+
+async def test_a_kept_child_goes_on_with_its_connection_under_another_name(
+    system: System, settings: Settings, make_user: Callable[..., Awaitable[User]]
+) -> None:
+    user = await make_user()
+    kept = "SELECT pid FROM pg_stat_activity WHERE application_name = %(name)s"
+    found = []
+    async with working(system):
+        for n in range(2):
+            upload_id = await sent(system, user, csv_file(members(2, start=10 * n)))
+            await ended(system, user, upload_id)
+            found.append(await fetch_all(system.pool, kept, {"name": kept_connections.IN_CHILD}))
+        with merges_held(settings):
+            upload_id = await sent(system, user, csv_file(members(2, start=30)))
+            named = await until(
+                settings, kept.replace("%(name)s", "%s"), bool, f"rollbook-child {upload_id} 1"
+            )
+        await ended(system, user, upload_id)
+    assert found == [named, named]

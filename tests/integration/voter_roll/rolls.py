@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: Seconds between two looks at the record, which is what says that something has happened.
 LOOK_S = 0.05
 #: Seconds between two looks of a worker for due rows.
-WORKERS_LOOK_S = 0.1
+WORKERS_LOOK_S = 0.2
 #: The longest pauses between the tries of one question, a tenth of the true ones.
 SHORT_PAUSES_S = (0.025, 0.1)
 
@@ -48,7 +48,7 @@ def asking(settings: Settings, url: str, **changes: Any) -> Settings:
 
 
 def look_often(patch: pytest.MonkeyPatch) -> None:
-    """Let the workers of this process look for questions and reports ten times a second.
+    """Let the workers of this process look for questions and reports five times a second.
 
     For other rows they look once a second, as always: each look takes a processor.
     """
