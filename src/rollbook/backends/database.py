@@ -256,10 +256,10 @@ async def exclusive(
 
     PostgreSQL frees the lock when the holder does something else for ``idle_s`` seconds.
     """
-    query = queries("locks")["try_number" if isinstance(lock, int) else "try_name"]
+    query = queries("locks")["exclusive_number" if isinstance(lock, int) else "exclusive_name"]
     async with pool.connection() as connection:
-        await connection.execute(queries("locks")["may_idle"], {"ms": str(round(idle_s * 1000))})
-        row = await fetch_one(connection, query, {"lock": lock})
+        parameters = {"lock": lock, "idle_ms": str(round(idle_s * 1000))}
+        row = await fetch_one(connection, query, parameters)
         yield connection if row and row["locked"] else None
 
 

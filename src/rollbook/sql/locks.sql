@@ -12,13 +12,16 @@ SELECT pg_advisory_xact_lock_shared(hashtextextended(%(name)s, 0));
 -- Take the lock of this name unless another transaction holds it.
 SELECT pg_try_advisory_xact_lock(hashtextextended(%(lock)s, 0)) AS locked;
 
--- name: try_number
--- Take the lock of this number unless another transaction holds it.
-SELECT pg_try_advisory_xact_lock(%(lock)s) AS locked;
+-- name: exclusive_name
+-- The same, and let this transaction do nothing for so long; longer than that, and PostgreSQL ends
+-- it.
+SELECT set_config('idle_in_transaction_session_timeout', %(idle_ms)s, true),
+    pg_try_advisory_xact_lock(hashtextextended(%(lock)s, 0)) AS locked;
 
--- name: may_idle
--- Let this transaction do nothing for so long; longer than that, and PostgreSQL ends it.
-SELECT set_config('idle_in_transaction_session_timeout', %(ms)s, true);
+-- name: exclusive_number
+-- The same for the lock of this number.
+SELECT set_config('idle_in_transaction_session_timeout', %(idle_ms)s, true),
+    pg_try_advisory_xact_lock(%(lock)s) AS locked;
 
 -- name: hold
 -- Wait for the lock of this name; this session holds it until it lets go or ends.
