@@ -16,9 +16,11 @@ from rollbook.members.duplicates import compared
 from rollbook.model import Role, User
 from tests.files import csv_file, id_number, member
 from tests.integration.members.clients import client_with
+from tests.recorded import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from uuid import UUID
 
     import httpx
 
@@ -50,8 +52,11 @@ async def looked(system: System) -> None:
     await duplicates.run_once(system)
 
 
-def send(site: Site, *rows: dict[str, str]) -> None:
-    site.send(csv_file(rows, headers=(*member(0), "Email")), "people.csv")
+def send(site: Site, *rows: dict[str, str]) -> UUID:
+    """Take a file through the pipeline, whose merge says who is to be looked at."""
+    done = site.send(csv_file(rows, headers=(*member(0), "Email")), "people.csv")
+    upload_id: UUID = done.upload["id"]
+    return upload_id
 
 
 async def listed(client: httpx.AsyncClient, **asked: Any) -> list[dict[str, Any]]:
@@ -84,7 +89,7 @@ async def test_pairs_are_found_by_name_and_birth_date_or_a_digit(
         (("800101", 5009, "Thabo", "Nkosi"), ("800101", 5019, "Anna", "Botha"), None),
     ):  # fmt: skip
         bring_back()
-        send(site, person(*one), person(*other))
+        recorded(site, person(*one), person(*other))
         await looked(system)
         found = [pair["why"] for pair in await listed(client)]
         assert found == ([why] if why else []), (one, other)
@@ -106,7 +111,7 @@ async def test_a_phone_of_few_is_a_sign_with_the_name_and_one_of_many_is_none(
 ) -> None:
     monkeypatch.setattr(duplicates, "MOST_PER_PHONE", 3)
     shared, busy = {"Cell Number": "0821112222"}, {"Cell Number": "0823334444"}
-    send(
+    recorded(
         site,
         person("800101", 5009, "Lerato", "Molefe", **shared),
         person("900505", 5009, "Lerato", "Molefe", **shared),
@@ -135,14 +140,14 @@ async def test_all_who_are_due_are_looked_at_in_one_pass_and_a_few_candidates_at
     # Each in a group of its own, and all of them due.
     for birth in ("800101", "810202"):
         for sequence in (5009, 5717, 5801):
-            send(site, person(birth, sequence, "Thabo", "Nkosi"))
+            recorded(site, person(birth, sequence, "Thabo", "Nkosi"))
     await looked(system)
     assert [len(groups) for groups in asked] == [6]
     found = await listed(client)
     assert len(found) == 6
     assert {pair["why"] for pair in found} == {"name_and_birth"}
     # Later only the pairs of somebody who was written.
-    send(site, person("810202", 5902, "Thabo", "Nkosi"))
+    recorded(site, person("810202", 5902, "Thabo", "Nkosi"))
     await looked(system)
     assert [len(groups) for groups in asked] == [6, 1]
     assert len(await listed(client)) == 9
@@ -153,7 +158,7 @@ async def test_more_groups_than_one_pass_has_are_looked_at_in_several(
 ) -> None:
     monkeypatch.setattr(duplicates, "GROUPS_AT_ONCE", 2)
     for sequence in (5009, 5717, 5801):
-        send(site, person("800101", sequence, "Thabo", "Nkosi"))
+        recorded(site, person("800101", sequence, "Thabo", "Nkosi"))
     await looked(system)
     assert len(await listed(client)) == 3
     assert not await duplicates.is_behind(system)
@@ -162,7 +167,7 @@ async def test_more_groups_than_one_pass_has_are_looked_at_in_several(
 async def test_a_birth_date_of_too_many_alike_is_left_out(
     site: Site, system: System, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    send(site, *(person("800101", 5000 + n, f"Thabo{'abcd'[n]}", "Nkosi") for n in range(4)))
+    recorded(site, *(person("800101", 5000 + n, f"Thabo{'abcd'[n]}", "Nkosi") for n in range(4)))
     monkeypatch.setattr(duplicates, "MOST_PER_BLOCK", 3)
     await looked(system)
     assert await listed(client) == []
@@ -184,12 +189,12 @@ def two() -> tuple[dict[str, str], dict[str, str]]:
 async def test_what_is_decided_as_different_is_remembered(
     site: Site, system: System, client: httpx.AsyncClient
 ) -> None:
-    send(site, *two())
+    recorded(site, *two())
     await looked(system)
     path, _, _ = await pair_of(client)
     assert (await client.post(f"{path}/different")).status_code == 200
     assert await listed(client) == []
-    send(site, *(dict(row, Ward="79800002") for row in two()))
+    recorded(site, *(dict(row, Ward="79800002") for row in two()))
     await looked(system)
     assert await listed(client) == []
     assert (await client.post(f"{path}/different")).status_code == 404
@@ -198,10 +203,10 @@ async def test_what_is_decided_as_different_is_remembered(
 async def test_an_open_pair_goes_when_the_names_differ_now(
     site: Site, system: System, client: httpx.AsyncClient
 ) -> None:
-    send(site, *two())
+    recorded(site, *two())
     await looked(system)
     assert len(await listed(client)) == 1
-    send(site, dict(two()[0], Firstname="Sipho", Surname="Zulu"))
+    recorded(site, dict(two()[0], Firstname="Sipho", Surname="Zulu"))
     await looked(system)
     assert await listed(client) == []
 
@@ -209,7 +214,7 @@ async def test_an_open_pair_goes_when_the_names_differ_now(
 async def test_a_join_fills_what_was_missing_and_can_be_taken_back(
     site: Site, system: System, client: httpx.AsyncClient
 ) -> None:
-    send(site, *two())
+    recorded(site, *two())
     await looked(system)
     before = site.members()
     path, one, other = await pair_of(client)
@@ -252,7 +257,7 @@ async def test_a_join_fills_what_was_missing_and_can_be_taken_back(
 async def test_a_join_fills_own_fields_one_by_one(
     site: Site, system: System, client: httpx.AsyncClient
 ) -> None:
-    send(site, *two())
+    recorded(site, *two())
     for sequence, own in (
         (5009, {"shirt": "S"}),
         (5717, {"shirt": "M", "code": "AB1", "kin": "K"}),
@@ -289,7 +294,7 @@ async def test_a_joined_pair_is_listed_and_named_in_the_audit_trail(
     site: Site, system: System, as_user: AsUser, make_user: MakeUser, operator: User
 ) -> None:
     client = as_user(operator)
-    send(site, *two())
+    recorded(site, *two())
     await looked(system)
     path, one, other = await pair_of(client)
     keep, gone = one["member_id"], other["member_id"]
@@ -317,7 +322,7 @@ async def test_a_joined_pair_is_listed_and_named_in_the_audit_trail(
 async def test_a_join_is_taken_back_although_the_kept_member_is_gone(
     site: Site, system: System, client: httpx.AsyncClient
 ) -> None:
-    send(site, *two())
+    recorded(site, *two())
     await looked(system)
     before = site.members()
     path, one, other = await pair_of(client)
@@ -338,7 +343,7 @@ async def test_two_joins_of_a_pair_at_once_join_it_once(
     site: Site, system: System, client: httpx.AsyncClient
 ) -> None:
     """As by a double click, or by two people who each keep another one."""
-    send(site, *two())
+    recorded(site, *two())
     await looked(system)
     path, one, other = await pair_of(client)
     wanted = [{"keep": m["member_id"], "reason": "same person"} for m in (one, other, one, other)]
@@ -356,7 +361,7 @@ async def test_joins_of_three_alike_at_once_lose_nobody(
 ) -> None:
     """Each pair keeps the member whom another one would let go: one join wins, or they follow."""
     for sequence in (5009, 5717, 5801):
-        send(site, person("800101", sequence, "Thabo", "Nkosi"))
+        recorded(site, person("800101", sequence, "Thabo", "Nkosi"))
     await looked(system)
     pairs = await listed(client)
     assert len(pairs) == 3
@@ -391,13 +396,13 @@ async def by_mistake(
         the file is undone. With ``is_confirmed`` another file has the other one too.
     """
     one, other = two()
-    send(site, one)
-    mistake = site.send(csv_file([other], headers=(*member(0), "Email")), "mistake.csv")
+    recorded(site, one)
+    mistake = recorded(site, other)
     if is_confirmed:
-        send(site, other)
+        recorded(site, other)
     await looked(system)
     path, *_ = await pair_of(client)
-    undo = f"/api/v1/bulk-upload/undo/{mistake.upload['id']}"
+    undo = f"/api/v1/bulk-upload/undo/{mistake}"
     return one["ID Number"], other["ID Number"], path, undo
 
 
@@ -459,8 +464,8 @@ async def test_undoing_keeps_a_member_to_whom_another_was_joined(
 ) -> None:
     # The kept one lacks nothing, so the join changes no field of it.
     one, other = (dict(row, Ward="79800001", Email="t@example.org") for row in two())
-    send(site, one)
-    send(site, other)
+    recorded(site, one)
+    recorded(site, other)
     await looked(system)
     path, *both = await pair_of(client)
     keep = next(
@@ -484,11 +489,11 @@ async def test_undoing_keeps_a_member_to_whom_another_was_joined(
 async def test_a_person_who_is_sent_again_after_a_join_is_a_member_and_a_pair_again(
     site: Site, system: System, client: httpx.AsyncClient
 ) -> None:
-    send(site, *two())
+    recorded(site, *two())
     await looked(system)
     path, one, _ = await pair_of(client)
     await client.post(f"{path}/join", json={"keep": one["member_id"], "reason": "same person"})
-    send(site, *two())
+    recorded(site, *two())
     await looked(system)
     assert len(site.members()) == 2
     assert len(await listed(client)) == 1
@@ -499,7 +504,7 @@ async def test_a_person_who_is_sent_again_after_a_join_is_a_member_and_a_pair_ag
 async def test_a_join_can_be_taken_back_after_a_file_that_had_the_person_again_is_undone(
     site: Site, system: System, client: httpx.AsyncClient
 ) -> None:
-    send(site, *two())
+    recorded(site, *two())
     await looked(system)
     before = site.members()
     path, one, _ = await pair_of(client)
@@ -507,14 +512,14 @@ async def test_a_join_can_be_taken_back_after_a_file_that_had_the_person_again_i
     [kept] = site.members()
     [gone] = set(before) - {kept}
     again = next(row for row in two() if row["ID Number"] == gone)
-    done = site.send(csv_file([again], headers=(*member(0), "Email")), "again.csv")
+    sent_again = send(site, again)
     await looked(system)
     assert len(await listed(client)) == 1
     assert await listed(client, status="joined") == []
     # The pair is looked at once more.
-    send(site, dict(again, Ward="79800002"))
+    recorded(site, dict(again, Ward="79800002"))
     await looked(system)
-    for upload in (site.members()[gone]["changed_by_upload"], done.upload["id"]):
+    for upload in (site.members()[gone]["changed_by_upload"], sent_again):
         address = f"/api/v1/bulk-upload/undo/{upload}"
         assert (await client.post(address, json={"dry_run": False})).status_code == 200
     assert set(site.members()) == {kept}
@@ -571,7 +576,7 @@ async def test_an_office_sees_pairs_of_its_own_members_only(
     site: Site, system: System, as_user: AsUser, make_user: MakeUser, operator: User
 ) -> None:
     one, other = two()
-    send(site, one, {**other, **ETHEKWINI})
+    recorded(site, one, {**other, **ETHEKWINI})
     await looked(system)
     national = as_user(operator)
     path, first, _ = await pair_of(national)
@@ -587,7 +592,7 @@ async def test_a_pair_is_listed_by_the_office_where_both_members_are_now(
     site: Site, system: System, as_user: AsUser, make_user: MakeUser, operator: User
 ) -> None:
     one, other = two()
-    send(site, one, other)
+    recorded(site, one, other)
     await looked(system)
     here = await make_user(Role.MUNICIPALITY_ADMIN, "GP", "Johannesburg")
     there = await make_user(Role.MUNICIPALITY_ADMIN, "KZN", "eThekwini")
@@ -619,7 +624,7 @@ async def test_a_pair_is_listed_by_the_office_where_both_members_are_now(
         site.connection.execute("DELETE FROM members")
         site.connection.execute("DELETE FROM member_index")
     assert await seen("different") == [0, 0, 0]
-    send(site, one, other)
+    recorded(site, one, other)
     await looked(system)
     assert await seen("open") == [0, 0, 0]
     assert await seen("different") == [1, 0, 0]
@@ -628,7 +633,7 @@ async def test_a_pair_is_listed_by_the_office_where_both_members_are_now(
 async def test_an_erased_person_is_in_no_pair_and_in_no_join(
     site: Site, system: System, client: httpx.AsyncClient, settings: Settings
 ) -> None:
-    send(site, *two(), person("800101", 5818, "Thabo", "Nkosi"))
+    recorded(site, *two(), person("800101", 5818, "Thabo", "Nkosi"))
     await looked(system)
     pairs = await listed(client)
     assert len(pairs) == 3
@@ -652,7 +657,7 @@ async def test_an_erased_person_is_in_no_pair_and_in_no_join(
 async def test_nothing_is_looked_for_where_it_is_switched_off(
     site: Site, system: System, settings: Settings, operator: User
 ) -> None:
-    send(site, *two())
+    recorded(site, *two())
     off = settings.model_copy(update={"duplicates": False})
     await looked(replace(system, settings=off))
     async with client_with(settings, operator) as client:

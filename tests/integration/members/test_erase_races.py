@@ -31,6 +31,7 @@ from tests.files import id_number, member, members
 from tests.integration.members.test_erase import (
     BASE,
     PLANTED,
+    RECORDED,
     carry_out,
     erased,
     erased_by_number,
@@ -40,6 +41,7 @@ from tests.integration.members.test_erase import (
     send,
     write_export,
 )
+from tests.recorded import recorded
 from tests.waiting import PATIENCE_S, join, until
 
 if TYPE_CHECKING:
@@ -84,7 +86,7 @@ async def state(client: httpx.AsyncClient, receipt: str) -> Any:
 async def test_an_attempt_that_begins_within_the_request_is_waited_for(
     site: Site, client: httpx.AsyncClient, system: System, settings: Settings
 ) -> None:
-    upload_id = send(site, PLANTED).upload["id"]
+    upload_id = recorded(site, RECORDED)
     await index.run_once(system)
     path = f"{BASE}/{site.members()[id_number(77)]['member_id']}/erase"
     async with system.pool.connection() as merging:
@@ -110,7 +112,7 @@ async def test_an_attempt_that_begins_within_the_request_is_waited_for(
 async def test_an_attempt_that_begins_after_the_erasure_did_is_not_waited_for(
     site: Site, client: httpx.AsyncClient, system: System, settings: Settings
 ) -> None:
-    upload_id = send(site, PLANTED).upload["id"]
+    upload_id = recorded(site, RECORDED)
     await index.run_once(system)
     path = f"{BASE}/{site.members()[id_number(77)]['member_id']}/erase"
     receipt = (await client.post(path, json=REASON)).json()["data"]["receipt"]
@@ -282,7 +284,7 @@ async def test_a_report_that_is_deleted_meanwhile_stays_deleted(
 async def test_nobody_is_readmitted_while_the_erasure_is_pending(
     site: Site, client: httpx.AsyncClient, system: System, settings: Settings
 ) -> None:
-    send(site, PLANTED, *members(1, 50))
+    recorded(site, RECORDED, *members(1, 50))
     await index.run_once(system)
     receipt = await erased(client, site)
     # Another person's erasure that is pending is no obstacle, as is seen below.
@@ -305,7 +307,7 @@ async def waits_or_ends(site: Site, task: asyncio.Task[Any]) -> None:
 
 async def left_by_a_list(site: Site, client: httpx.AsyncClient) -> tuple[str, str]:
     """The person is on a list of removals and is being erased: the receipt, and the list's undo."""
-    send(site, PLANTED, *members(1, 50))
+    recorded(site, RECORDED, *members(1, 50))
     left = send(site, PLANTED, name="left.csv", kind="removal", reason="they left")
     answer = await erased_by_number(client, id_number(77))
     return answer.json()["data"]["receipt"], f"/api/v1/bulk-upload/undo/{left.upload['id']}"
@@ -316,7 +318,7 @@ async def joined_away(
 ) -> tuple[str, str, str]:
     """A person who was joined to another is being erased: the receipt, who, and the pair."""
     same = {"Firstname": "Thabo", "Surname": "Nkosi"}
-    send(site, member(1, **same), member(2, **same))
+    recorded(site, member(1, **same), member(2, **same))
     await index.run_once(system)
     await duplicates.run_once(system)
     (pair,) = (await client.get(f"{BASE}/duplicates")).json()["data"]["items"]
@@ -400,7 +402,7 @@ async def test_who_is_there_again_in_the_end_is_looked_for_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As by a worker of an older version, which knows no lock."""
-    send(site, PLANTED, *members(1, 50))
+    recorded(site, RECORDED, *members(1, 50))
     await index.run_once(system)
     before = site.members()
     receipt = await erased(client, site)
@@ -515,7 +517,7 @@ async def test_an_export_s_attempt_that_lost_its_claim_stores_nothing(
     monkeypatch: pytest.MonkeyPatch,
     is_made_again: bool,
 ) -> None:
-    send(site, PLANTED, *members(2, 50))
+    recorded(site, RECORDED, *members(2, 50))
     await index.run_once(system)
     file_id = await exported(client)
     export = export_file._export
@@ -555,7 +557,7 @@ async def test_what_a_cut_off_attempt_has_stored_of_an_export_goes_too(
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    send(site, PLANTED, *members(2, 50))
+    recorded(site, RECORDED, *members(2, 50))
     await index.run_once(system)
     file_id = await exported(client)
     put = FileStore.put
@@ -578,7 +580,7 @@ async def test_what_a_cut_off_attempt_has_stored_of_an_export_goes_too(
 async def test_an_export_that_an_earlier_version_has_made_is_still_sent_and_removed(
     site: Site, client: httpx.AsyncClient, system: System, settings: Settings
 ) -> None:
-    send(site, PLANTED, *members(2, 50))
+    recorded(site, RECORDED, *members(2, 50))
     await index.run_once(system)
     file_id = await exported(client)
     write_export(settings, system, file_id, await claimed(site, file_id))

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from rollbook.members import duplicates, index
 from tests.files import HEADERS, csv_file, id_number, member, members
 from tests.integration.members.clients import client_with
+from tests.recorded import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -92,12 +93,11 @@ async def test_a_page_after_the_last_one_is_empty_and_says_how_many_there_are(
 ) -> None:
     for path, number in lists.items():
         # Of members, ten thousand are shown page by page.
-        for page in (1, 2, 50, 5000 if path == "members" else 1_000_000):
+        for page in (2, 5000 if path == "members" else 1_000_000):
             data = await fetched(client, path, page=page, page_size=2)
             assert data["total"] == number, path
             assert len(data["items"]) == max(0, min(2, number - (page - 1) * 2)), path
-        for wrong in ({"page": 0}, {"page": -1}, {"page": 1_000_001}, {"page_size": 0},
-                      {"page_size": 501}, {"page": "x"}):  # fmt: skip
+        for wrong in ({"page": 0}, {"page": 1_000_001}, {"page_size": 501}):
             answer = await client.get(f"{BASE}/{path}", params=wrong)
             assert answer.status_code == 422, path
 
@@ -127,23 +127,26 @@ async def test_long_lists_are_counted_up_to_a_bound_and_every_item_is_on_one_pag
                 assert {data["total"] for data in pages} == {lists[path]}
 
 
-@pytest.mark.parametrize("kind", ["rows", "changes", "reports"])
 async def test_what_follows_a_page_skips_nothing_and_shows_nothing_twice(
-    lists: dict[str, int], site: Site, client: httpx.AsyncClient, kind: str
+    lists: dict[str, int], site: Site, client: httpx.AsyncClient
 ) -> None:
-    (path,) = (one for one in lists if one.startswith(f"bulk-upload/{kind}"))
-    seen, after = [], None
-    for turn in range(10):
-        wanted: dict[str, Any] = {} if after is None else {"after": after}
-        data = await fetched(client, path, page_size=1, **wanted)
-        seen += [item.get("row_number") or item["job_id"] for item in data["items"]]
-        after = data["next"]
-        if after is None:
-            break
-        # Meanwhile another upload comes to the top of the list.
-        site.send(csv_file(members(1, 50 + turn)), f"later{turn}.csv")
-    assert after is None
-    assert len(seen) == len(set(seen)) == lists[path]
+    for kind in ("reports", "rows", "changes"):
+        (path,) = (one for one in lists if one.startswith(f"bulk-upload/{kind}"))
+        seen, after = [], None
+        for turn in range(10):
+            wanted: dict[str, Any] = {} if after is None else {"after": after}
+            data = await fetched(client, path, page_size=1, **wanted)
+            seen += [item.get("row_number") or item["job_id"] for item in data["items"]]
+            after = data["next"]
+            if after is None:
+                break
+            # Meanwhile another upload comes to the top of the list, of reports with its own.
+            if kind == "reports":
+                site.send(csv_file(members(1, 50 + turn)), f"later{turn}.csv")
+            else:
+                recorded(site, member(60 + turn))
+        assert after is None, kind
+        assert len(seen) == len(set(seen)) == lists[path], kind
 
 
 async def test_the_rows_that_the_record_has_counted_are_not_counted_again(
@@ -184,7 +187,7 @@ async def test_the_rows_that_the_record_has_counted_are_not_counted_again(
 async def test_a_page_of_members_is_right_while_others_come_and_go(
     site: Site, system: System, client: httpx.AsyncClient
 ) -> None:
-    site.send(csv_file([member(n, Surname="Same", Firstname="Ties") for n in range(9)]), "a.csv")
+    recorded(site, *(member(n, Surname="Same", Firstname="Ties") for n in range(9)))
     await index.run_once(system)
     for sort in ("name", "-name", "expiry_date", "-changed_at", "date_joined", "-last_payment"):
         for search in ({}, {"search": "same"}):
@@ -218,8 +221,7 @@ async def test_what_follows_a_page_of_members_misses_nobody_while_others_come_an
         ]
         for turn in (1, 2, 3)
     }
-    headers = tuple(people[0])
-    site.send(csv_file([*people, *chain(*come.values())], headers=headers), "a.csv")
+    recorded(site, *people, *chain(*come.values()))
     await index.run_once(system)
     first = {row["ID Number"] for row in people}
     numbers = {str(row["member_id"]): key for key, row in site.members().items() if key in first}
@@ -262,7 +264,7 @@ async def test_what_follows_a_page_of_members_misses_nobody_while_others_come_an
 async def test_a_place_in_the_list_is_no_text_to_read_or_to_make_up(
     site: Site, system: System, client: httpx.AsyncClient, settings: Settings, operator: User
 ) -> None:
-    site.send(csv_file(members(3)), "a.csv")
+    recorded(site, *members(3))
     await index.run_once(system)
     after = (await fetched(client, "members", page_size=2))["next"]
     for hidden in ("Last", "last", id_number(1)):

@@ -14,6 +14,7 @@ from rollbook.members import index
 from rollbook.model import Role, Scope, User
 from tests.files import csv_file, id_number, member, members
 from tests.integration.members.clients import client_with
+from tests.recorded import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -47,7 +48,7 @@ def codes(done: Done, row: int) -> list[str]:
 
 
 def test_a_list_removes_members_and_says_whom_it_does_not_know(site: Site) -> None:
-    site.send(csv_file(members(5)), "people.csv")
+    recorded(site, *members(5))
     bad = id_number(3)[:-1] + str((int(id_number(3)[-1]) + 1) % 10)
     done = remove(site, id_number(0), id_number(1), id_number(0), id_number(77), bad, "")
     assert done.by_row == {2: "updated", 3: "updated", 4: "duplicate", 5: "invalid", 6: "invalid"}
@@ -60,7 +61,7 @@ def test_a_list_removes_members_and_says_whom_it_does_not_know(site: Site) -> No
 
 
 def test_a_list_that_says_why_they_left_warns_of_nothing(site: Site) -> None:
-    site.send(csv_file(members(2)), "people.csv")
+    recorded(site, *members(2))
     rows = [f"{id_number(0)};Deceased;Resigned", f"{id_number(1)};Oorlede;"]
     content = "\n".join(["ID Number;Remarks;Status", *rows]).encode()
     done = site.send(content, "left.csv", kind="removal", reason="left")
@@ -84,7 +85,7 @@ def test_a_row_that_says_that_the_member_stays_is_refused(
     header: str, goes: list[str], stays: list[str], site: Site
 ) -> None:
     cells = [*goes, *stays]
-    site.send(csv_file(members(len(cells))), "people.csv")
+    recorded(site, *members(len(cells)))
     rows = [f"{id_number(n)};{cell}" for n, cell in enumerate(cells)]
     content = "\n".join([f"ID Number;{header}", *rows]).encode()
     done = site.send(content, "list.csv", kind="removal", reason="left")
@@ -96,7 +97,7 @@ def test_a_row_that_says_that_the_member_stays_is_refused(
 
 
 def test_those_below_a_line_of_members_are_not_removed(site: Site) -> None:
-    site.send(csv_file(members(6)), "people.csv")
+    recorded(site, *members(6))
     numbers = [id_number(n) for n in range(6)]
     rows = [numbers[0], "TO KEEP", *numbers[1:3], "RESIGNED", numbers[3], "ACTIVE MEMBERS"]
     content = "\n".join(
@@ -109,14 +110,14 @@ def test_those_below_a_line_of_members_are_not_removed(site: Site) -> None:
 
 
 def test_a_list_without_any_mark_removes_all_of_it(site: Site) -> None:
-    site.send(csv_file(members(2)), "people.csv")
+    recorded(site, *members(2))
     content = f"ID Number;Remove?;Name\n{id_number(0)};;Ann\n{id_number(1)};;Bob".encode()
     site.send(content, "left.csv", kind="removal", reason="left")
     assert site.members() == {}
 
 
 def test_a_dry_run_and_all_or_nothing_change_nobody(site: Site) -> None:
-    site.send(csv_file(members(2)), "people.csv")
+    recorded(site, *members(2))
     assert remove(site, id_number(0), dry_run=True).by_row == {2: "updated"}
     assert len(site.members()) == 2
     with pytest.raises(Exception, match="rows were refused"):
@@ -126,7 +127,7 @@ def test_a_dry_run_and_all_or_nothing_change_nobody(site: Site) -> None:
 
 def test_a_list_gives_a_status_and_leaves_everything_else(site: Site) -> None:
     rows = [member(0, **{"Last Payment": "2026-01-31"}), member(1)]
-    site.send(csv_file(rows, headers=(*rows[1], "Last Payment")), "people.csv")
+    recorded(site, *rows)
     before = site.members()
     done = remove(site, id_number(0), id_number(1), new_status="Lapsed")
     assert done.by_row == {2: "updated", 3: "updated"}
@@ -142,7 +143,7 @@ def test_a_list_gives_a_status_and_leaves_everything_else(site: Site) -> None:
 
 def test_only_the_id_number_of_a_list_counts(site: Site) -> None:
     """A whole file of members is a list too: its other columns, and own rules, say nothing."""
-    site.send(csv_file(members(2)), "people.csv")
+    recorded(site, *members(2))
     needed = OwnField("branch", ("Branch",), "text", Rule(needed=True))
     row = member(0, Surname="", Province="Nowhere", Ward="no ward", **{"Cell Number": "1"})
     with fields.using(OwnFields((needed,))):
@@ -155,7 +156,7 @@ def test_only_the_id_number_of_a_list_counts(site: Site) -> None:
 
 def test_members_of_another_office_and_of_none_stay(site: Site) -> None:
     nobodys = member(2, Province="", Municipality="", Ward="")
-    site.send(csv_file([member(0), member(1, **ETHEKWINI), nobodys]), "people.csv")
+    recorded(site, member(0), member(1, **ETHEKWINI), nobodys)
     numbers = [id_number(n) for n in range(3)]
     done = remove(site, *numbers, scope=Scope("GP", "City of Johannesburg"))
     assert done.by_row == {2: "updated", 3: "out_of_scope", 4: "out_of_scope"}
@@ -181,7 +182,7 @@ def test_a_list_by_passport_removes_its_holder(site: Site) -> None:
 def test_a_list_that_is_too_long_is_refused_as_a_whole(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    site.send(csv_file(members(3)), "people.csv")
+    recorded(site, *members(3))
     from rollbook.pipeline import removal
 
     check = removal.check_size
@@ -191,8 +192,8 @@ def test_a_list_that_is_too_long_is_refused_as_a_whole(
     assert len(site.members()) == 3
 
 
-async def undone(client: httpx.AsyncClient, done: Done) -> dict[str, int]:
-    answer = await client.post(f"{UNDO}/{done.upload['id']}", json={"dry_run": False})
+async def undone(client: httpx.AsyncClient, upload_id: UUID) -> dict[str, int]:
+    answer = await client.post(f"{UNDO}/{upload_id}", json={"dry_run": False})
     assert answer.status_code == 200, answer.text
     data: dict[str, int] = answer.json()["data"]
     return data
@@ -201,7 +202,7 @@ async def undone(client: httpx.AsyncClient, done: Done) -> dict[str, int]:
 async def test_undoing_brings_removed_members_back_as_they_were(
     site: Site, client: httpx.AsyncClient, system: System
 ) -> None:
-    site.send(csv_file(members(4)), "people.csv")
+    recorded(site, *members(4))
     await index.run_once(system)
     before = site.members()
     done = remove(site, *(id_number(n) for n in range(3)))
@@ -209,8 +210,8 @@ async def test_undoing_brings_removed_members_back_as_they_were(
     listing = (await client.get(BASE)).json()["data"]
     assert listing["total"] == 1
     # One of them joins again meanwhile.
-    site.send(csv_file([member(2, Surname="Again")]), "again.csv")
-    counts = await undone(client, done)
+    recorded(site, member(2, Surname="Again"))
+    counts = await undone(client, done.upload["id"])
     assert (counts["restored"], counts["kept"], counts["gone"]) == (2, 1, 0)
     after = site.members()
     assert {n: after[n] for n in before if n != id_number(2)} == {
@@ -226,10 +227,9 @@ async def test_undoing_brings_removed_members_back_as_they_were(
 async def test_an_earlier_upload_can_be_undone_after_a_list(
     site: Site, client: httpx.AsyncClient
 ) -> None:
-    headers = (*member(0), "Status")
-    site.send(csv_file([member(0, Status="Active")], headers=headers), "people.csv")
-    lapsed = site.send(csv_file([member(0, Status="Lapsed")], headers=headers), "lapsed.csv")
-    ward = site.send(csv_file([member(0, Ward="79800002")]), "ward.csv")
+    recorded(site, member(0, Status="Active"))
+    lapsed = recorded(site, member(0, Status="Lapsed"))
+    ward = recorded(site, member(0, Ward="79800002"))
     assert remove(site, id_number(0), new_status="Lapsed").by_row == {2: "unchanged"}
     assert (await undone(client, ward))["restored"] == 1
     # The list has confirmed the status.
@@ -240,12 +240,12 @@ async def test_an_earlier_upload_can_be_undone_after_a_list(
 async def test_undoing_a_list_brings_back_nobody_whose_creation_was_undone(
     site: Site, client: httpx.AsyncClient
 ) -> None:
-    created = site.send(csv_file(members(3)), "people.csv")
+    created = recorded(site, *members(3))
     # One of them is confirmed by another file, and would have outlived the first undo.
-    site.send(csv_file([member(0)]), "again.csv")
+    recorded(site, member(0))
     removed = remove(site, id_number(0), id_number(1))
     assert (await undone(client, created))["removed"] == 1
-    data: dict[str, Any] = await undone(client, removed)
+    data: dict[str, Any] = await undone(client, removed.upload["id"])
     assert (data["restored"], data["kept"]) == (1, 1)
     assert data["kept_because"]["creation_undone"] == 1
     assert set(site.members()) == {id_number(0)}
@@ -256,17 +256,16 @@ async def test_undoing_a_list_brings_back_nobody_whose_creation_was_undone(
 async def test_undoing_a_status_restores_the_former_one(
     site: Site, client: httpx.AsyncClient
 ) -> None:
-    headers = (*member(0), "Status")
-    site.send(csv_file([member(0, Status="Active")], headers=headers), "people.csv")
+    recorded(site, member(0, Status="Active"))
     done = remove(site, id_number(0), new_status="Lapsed")
-    assert (await undone(client, done))["restored"] == 1
+    assert (await undone(client, done.upload["id"]))["restored"] == 1
     assert site.members()[id_number(0)]["status"] == "Active"
 
 
 async def test_a_filter_is_counted_confirmed_and_sent_as_an_upload(
     site: Site, system: System, as_user: AsUser, make_user: MakeUser
 ) -> None:
-    site.send(csv_file([*members(3), member(7, **ETHEKWINI)]), "people.csv")
+    recorded(site, *members(3), member(7, **ETHEKWINI))
     await index.run_once(system)
     client = as_user(await make_user(Role.MUNICIPALITY_ADMIN, "GP", "Johannesburg"))
     asked = {"ward": "79800001", "reason": "moved", "new_status": "Moved"}
@@ -293,7 +292,7 @@ async def test_a_filter_is_counted_confirmed_and_sent_as_an_upload(
 async def test_a_filter_that_names_nobody_or_all_is_refused(
     site: Site, client: httpx.AsyncClient
 ) -> None:
-    site.send(csv_file(members(2)), "people.csv")
+    recorded(site, *members(2))
     for asked, said in (
         ({}, "Give a filter at least"),
         ({"status": "nothing"}, "No member fits"),
@@ -312,7 +311,7 @@ async def test_a_filter_that_names_nobody_or_all_is_refused(
 async def test_a_filter_removes_at_most_so_many(
     site: Site, settings: Settings, operator: User
 ) -> None:
-    site.send(csv_file(members(3)), "people.csv")
+    recorded(site, *members(3))
     async with client_with(settings, operator, removal_most=2) as client:
         asked = {"municipality": "Johannesburg", "reason": "moved"}
         answer = await client.post(f"{BASE}/removal", json=asked)

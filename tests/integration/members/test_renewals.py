@@ -11,6 +11,7 @@ from rollbook.model import Scope
 from rollbook.pipeline import run
 from rollbook.voter_roll.record import Question, VerificationRecord
 from tests.files import csv_file, id_number, member
+from tests.recorded import recorded
 
 if TYPE_CHECKING:
     import httpx
@@ -143,7 +144,7 @@ def test_deceased_people_become_no_members_and_members_become_inactive_by_settin
 async def test_an_answer_that_comes_after_the_merge_makes_a_member_inactive(
     site: Site, system: System, settings: Settings
 ) -> None:
-    send(site, member(1, Status="Active"), member(2, Status="Active"))
+    recorded(site, member(1, Status="Active"), member(2, Status="Active"))
     deceased(site, 1)
     question = Question(id_number(1), 0, was_refused=False, is_wanted=True, is_known=True)
     for refuses, status in (("keep", "Active"), ("refuse", "inactive")):
@@ -162,9 +163,8 @@ async def test_an_answer_that_comes_after_the_merge_makes_a_member_inactive(
 async def test_undoing_an_upload_leaves_a_member_inactive_whom_the_roll_calls_deceased(
     site: Site, system: System, settings: Settings, client: httpx.AsyncClient
 ) -> None:
-    send(site, member(1, Status="Active"), member(2, Status="Active"))
-    done = send(site, *(member(n, Status="Active", Ward="79800002") for n in (1, 2)))
-    assert done.by_row == {2: "updated", 3: "updated"}
+    recorded(site, member(1, Status="Active"), member(2, Status="Active"))
+    changed = recorded(site, *(member(n, Status="Active", Ward="79800002") for n in (1, 2)))
     before = site.members()[id_number(1)]
     deceased(site, 1)
     record = VerificationRecord(settings.model_copy(update={"deceased": "refuse"}), system.pool)
@@ -172,7 +172,7 @@ async def test_undoing_an_upload_leaves_a_member_inactive_whom_the_roll_calls_de
     after = site.members()[id_number(1)]
     assert (after["status"], after["roll_status"]) == ("inactive", "deceased")
     assert after["changed_at"] > before["changed_at"]
-    undo = f"/api/v1/bulk-upload/undo/{done.upload['id']}"
+    undo = f"/api/v1/bulk-upload/undo/{changed}"
     answer = await client.post(undo, json={"dry_run": False})
     assert answer.status_code == 200, answer.text
     assert (answer.json()["data"]["restored"], answer.json()["data"]["kept"]) == (1, 1)

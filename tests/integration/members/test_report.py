@@ -11,7 +11,8 @@ import pytest
 
 from rollbook.model import Role, User
 from rollbook.service import clocks
-from tests.files import csv_file, member
+from tests.files import member
+from tests.recorded import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,7 +38,6 @@ PEOPLE = [
     member(6),
     member(7, **ETHEKWINI, **PHONE),
 ]  # fmt: skip
-HEADERS = (*member(0), "Status", EXPIRES, JOINED, PAID)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def filled(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
         return NOW
 
     monkeypatch.setattr(clocks, "now", now)
-    site.send(csv_file(PEOPLE, headers=HEADERS), "people.csv")
+    recorded(site, *PEOPLE)
     return site
 
 

@@ -16,6 +16,7 @@ from rollbook.uploads import fixes, retention
 from rollbook.worker.checks import Checker
 from tests.files import HEADERS, csv_file, id_number, member, members
 from tests.integration.worker.test_worker import ended, in_members, sent, working
+from tests.pipeline_run import finished
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -80,7 +81,7 @@ async def first_upload(
     system: System, user: User, rows: list[dict[str, str]], **options: Any
 ) -> UUID:
     job_id = await sent(system, user, csv_file(rows, headers=ALL), allow_duplicate=True, **options)
-    assert (await ended(system, user, job_id))["status"] == "completed"
+    assert (await finished(system, user, job_id))["status"] == "completed"
     return job_id
 
 
@@ -91,8 +92,7 @@ async def test_rows_are_listed_whole_for_their_sender_and_masked_for_others(
     national, other = await make_user(), await make_user(Role.PROVINCE_ADMIN, "LP")
     wrong = id_number(3)[:-1] + str((int(id_number(3)[-1]) + 1) % 10)
     rows = [*problem_rows()[:3], member(3, **{"ID Number": wrong}), problem_rows()[4]]
-    async with working(system):
-        job_id = await first_upload(system, sender, rows)
+    job_id = await first_upload(system, sender, rows)
     own, theirs = as_user(sender), as_user(national)
     found = await own.rows(job_id)
     assert [column["header"] for column in found["columns"]] == list(ALL)
@@ -124,8 +124,7 @@ async def test_values_that_are_shown_beside_the_list_are_in_the_audit_trail(
     system: System, make_user: MakeUser, as_user: Callable[[User], Client], *, way: str
 ) -> None:
     user = as_user(await make_user())
-    async with working(system):
-        job_id = await first_upload(system, user.user, problem_rows())
+    job_id = await first_upload(system, user.user, problem_rows())
     for _ in range(2):
         if way == "facets":
             await user.data("GET", f"/facets/{job_id}", params={"least": 1})
@@ -146,8 +145,7 @@ async def test_a_key_that_may_only_send_sees_no_whole_value_by_a_check(
     for scopes in may:
         _, key = await keys.make(system.pool, system.settings, maker, name="program", scopes=scopes)
         own = (await keys.session(system.pool, key)).user
-        async with working(system):
-            job_id = await first_upload(system, own, rows)
+        job_id = await first_upload(system, own, rows)
         answer = await api.post(
             f"{BASE}/mend/{job_id}/check",
             json={"rows": [edit(5)]},
@@ -163,8 +161,7 @@ async def test_pages_follow_by_row_number_and_filters_narrow_them(
 ) -> None:
     user = as_user(await make_user())
     rows = [member(n, Surname="" if n % 2 else "Nkosi", **{"Cell Number": "1"}) for n in range(9)]
-    async with working(system):
-        job_id = await first_upload(system, user.user, rows)
+    job_id = await first_upload(system, user.user, rows)
     seen: list[int] = []
     after: int | None = 0
     for _ in range(3):
@@ -185,8 +182,7 @@ async def test_edits_are_checked_by_the_rules_of_the_pipeline(
     system: System, make_user: MakeUser, as_user: Callable[[User], Client]
 ) -> None:
     user = as_user(await make_user(Role.PROVINCE_ADMIN, "GP"))
-    async with working(system):
-        job_id = await first_upload(system, user.user, problem_rows())
+    job_id = await first_upload(system, user.user, problem_rows())
     checked = await user.checked(
         job_id,
         edit(4, Surname="Nkosi"),
@@ -216,7 +212,8 @@ async def test_fixed_rows_become_a_follow_up_and_the_first_upload_counts_them(
 ) -> None:
     user = as_user(await make_user(Role.PROVINCE_ADMIN, "GP"))
     async with working(system):
-        job_id = await first_upload(system, user.user, problem_rows())
+        job_id = await sent(system, user.user, csv_file(problem_rows(), headers=ALL))
+        assert (await ended(system, user.user, job_id))["status"] == "completed"
         edited = [
             edit(4, Surname="Nkosi"),
             edit(5, **{"ID Number": "12"}),
@@ -261,8 +258,7 @@ async def test_the_second_of_two_who_fix_a_row_is_told_and_undoing_frees_it(
 ) -> None:
     one = as_user(await make_user(Role.PROVINCE_ADMIN, "GP"))
     other = as_user(await make_user(Role.PROVINCE_ADMIN, "GP"))
-    async with working(system):
-        job_id = await first_upload(system, one.user, problem_rows())
+    job_id = await first_upload(system, one.user, problem_rows())
     answers = await asyncio.gather(
         one("POST", f"/mend/{job_id}", json={"rows": [edit(4, Surname="Nkosi")]}),
         other("POST", f"/mend/{job_id}", json={"rows": [edit(4, Surname="Mokoena")]}),
@@ -274,13 +270,12 @@ async def test_the_second_of_two_who_fix_a_row_is_told_and_undoing_frees_it(
     assert winner["job_id"] in refused["detail"]
     operator = as_user(await make_user())
     await operator.data("POST", f"/cancel/{winner['job_id']}")
-    async with working(system):
-        again = await other.fix(job_id, rows=[edit(4, Surname="Mokoena")])
-        assert (await ended(system, other.user, UUID(again["job_id"])))["inserted"] == 1
-        await operator.data("POST", f"/undo/{again['job_id']}", 200, json={"dry_run": False})
-        assert (await one.data("GET", f"/status/{job_id}"))["fixed"] == 0
-        last = await one.fix(job_id, rows=[edit(4, Surname="Nkosi")])
-        assert (await ended(system, one.user, UUID(last["job_id"])))["inserted"] == 1
+    again = await other.fix(job_id, rows=[edit(4, Surname="Mokoena")])
+    assert (await finished(system, other.user, UUID(again["job_id"])))["inserted"] == 1
+    await operator.data("POST", f"/undo/{again['job_id']}", 200, json={"dry_run": False})
+    assert (await one.data("GET", f"/status/{job_id}"))["fixed"] == 0
+    last = await one.fix(job_id, rows=[edit(4, Surname="Nkosi")])
+    assert (await finished(system, one.user, UUID(last["job_id"])))["inserted"] == 1
 
 
 async def failed(system: System, job_id: str) -> None:
@@ -300,8 +295,7 @@ async def test_a_failed_follow_up_is_retried_only_while_its_rows_are_free(
     one = as_user(await make_user(Role.PROVINCE_ADMIN, "GP"))
     other = as_user(await make_user(Role.PROVINCE_ADMIN, "GP"))
     operator = as_user(await make_user())
-    async with working(system):
-        job_id = await first_upload(system, one.user, problem_rows())
+    job_id = await first_upload(system, one.user, problem_rows())
     older = await one.fix(job_id, rows=[edit(4, Surname="Nkosi"), edit(6)])
     await failed(system, older["job_id"])
     # When its report's retention has ended and that of its file hasn't, it can still be retried.
@@ -309,16 +303,14 @@ async def test_a_failed_follow_up_is_retried_only_while_its_rows_are_free(
         forgotten = {"ids": [UUID(older["job_id"])], "is_purged": False}
         await connection.execute(queries("retention")["forget_reports"], forgotten)
     newer = await other.fix(job_id, rows=[edit(4, Surname="Mokoena")])
-    async with working(system):
-        assert (await ended(system, other.user, UUID(newer["job_id"])))["inserted"] == 1
+    assert (await finished(system, other.user, UUID(newer["job_id"])))["inserted"] == 1
     answer = await operator("POST", f"/queue/retry/{older['job_id']}")
     assert answer.status_code == 409
     assert f"Row 4 was sent by {other.user.email} as job {newer['job_id']}" in answer.text
     assert (await one.data("GET", f"/status/{older['job_id']}"))["status"] == "failed"
     await operator.data("POST", f"/undo/{newer['job_id']}", 200, json={"dry_run": False})
     await operator.data("POST", f"/queue/retry/{older['job_id']}")
-    async with working(system):
-        done = await ended(system, one.user, UUID(older["job_id"]))
+    done = await finished(system, one.user, UUID(older["job_id"]))
     assert (done["status"], done["inserted"], done["error"]) == ("completed", 1, None)
     stored = {row["id_number"]: row for row in in_members(settings)}
     assert stored[id_number(2)]["surname"] == "Nkosi"
@@ -333,10 +325,9 @@ async def test_a_row_that_was_refused_again_is_fixed_only_once(
     is_follow_up_first: bool,
 ) -> None:
     user = as_user(await make_user())
-    async with working(system):
-        job_id = await first_upload(system, user.user, problem_rows())
-        refused = await user.fix(job_id, rows=[edit(6), edit(4)])
-        assert (await ended(system, user.user, UUID(refused["job_id"])))["invalid"] == 1
+    job_id = await first_upload(system, user.user, problem_rows())
+    refused = await user.fix(job_id, rows=[edit(6), edit(4)])
+    assert (await finished(system, user.user, UUID(refused["job_id"])))["invalid"] == 1
     # Row 4 of the first upload is row 2 of the follow-up, and open in both.
     ways = [(job_id, 4), (UUID(refused["job_id"]), 2)]
     first, second = reversed(ways) if is_follow_up_first else ways
@@ -352,8 +343,7 @@ async def test_a_row_that_was_refused_again_is_fixed_only_once(
     assert answer.status_code == 409
     assert f"Row {second[1]} was sent by" in answer.text
     assert sent_["job_id"] in answer.text
-    async with working(system):
-        assert (await ended(system, user.user, UUID(sent_["job_id"])))["inserted"] == 1
+    assert (await finished(system, user.user, UUID(sent_["job_id"])))["inserted"] == 1
     assert (await user.data("GET", f"/status/{job_id}"))["refused_fixed"] == 1
 
 
@@ -364,8 +354,7 @@ async def test_rows_of_an_upload_that_is_undone_meanwhile_are_not_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     user = as_user(await make_user())
-    async with working(system):
-        job_id = await first_upload(system, user.user, problem_rows())
+    job_id = await first_upload(system, user.user, problem_rows())
     waiting = await user.fix(job_id, rows=[edit(6)])
     await failed(system, waiting["job_id"])
     write = Checker.write_rows
@@ -388,12 +377,11 @@ async def test_sending_again_what_was_refused_is_a_follow_up_of_its_own(
     system: System, make_user: MakeUser, as_user: Callable[[User], Client]
 ) -> None:
     user = as_user(await make_user(Role.PROVINCE_ADMIN, "GP"))
-    async with working(system):
-        job_id = await first_upload(system, user.user, problem_rows())
-        first = await user.fix(job_id, rows=[edit(4)])
-        assert (await ended(system, user.user, UUID(first["job_id"])))["invalid"] == 1
-        again = await user.fix(job_id, rows=[edit(4)])
-        assert again["job_id"] != first["job_id"]
+    job_id = await first_upload(system, user.user, problem_rows())
+    first = await user.fix(job_id, rows=[edit(4)])
+    assert (await finished(system, user.user, UUID(first["job_id"])))["invalid"] == 1
+    again = await user.fix(job_id, rows=[edit(4)])
+    assert again["job_id"] != first["job_id"]
 
 
 async def test_a_value_is_replaced_in_all_its_rows_at_once_and_remembered(
@@ -401,53 +389,50 @@ async def test_a_value_is_replaced_in_all_its_rows_at_once_and_remembered(
 ) -> None:
     user = as_user(await make_user())
     stranger = as_user(await make_user(Role.PROVINCE_ADMIN, "LP"))
-    wrong = [misspelled(n) for n in range(400)]
-    single = member(400, Province="Nowhere", Municipality="")
-    async with working(system):
-        job_id = await first_upload(system, user.user, [*wrong, single])
-        [facet] = (await user.data("GET", f"/facets/{job_id}"))["values"]
-        assert (facet["column"], facet["value"], facet["rows"], facet["problem"]) == (
-            "Province", "Joburg side", 400, "province_unknown",
-        )  # fmt: skip
-        both = await user.data(
-            "GET", f"/facets/{job_id}", params={"column": "Province", "least": 1}
-        )
-        assert [one["rows"] for one in both["values"]] == [400, 1]
-        assert (await user("GET", f"/facets/{job_id}", params={"column": "X"})).status_code == 422
-        value = {"column": "Province", "value": "Joburg side", "becomes": "GP", "remember": True}
-        for bad in (
-            {**value, "becomes": "Atlantis"},
-            {**value, "column": "Surname"},
-            {**value, "value": id_number(5)},
-        ):
-            await_ = await user("POST", f"/mend/{job_id}", json={"values": [bad]})
-            assert await_.status_code == 422 or "None of these rows" in await_.text
-        receipt = await user.fix(job_id, values=[value], rows=[edit(3, Province="Limpopo")])
-        done = await ended(system, user.user, UUID(receipt["job_id"]))
-        assert (done["rows_total"], done["updated"]) == (400, 400)
-        status = await user.data("GET", f"/status/{job_id}")
-        assert (status["fixed"], status["refused_fixed"]) == (400, 0)
-        assert (await user.data("GET", f"/facets/{job_id}"))["values"] == []
-        [alias] = (await user.data("GET", "/aliases"))["items"]
-        assert (alias["text"], alias["value"]) == ("joburg side", "GP")
-        assert (await stranger.data("GET", "/aliases"))["items"] == []
-        # The office's next file is read so, and says so.
-        later = [member(500 + n, Province="JOBURG  side", Municipality="") for n in range(3)]
-        next_ = await ended(
-            system, user.user, await sent(system, user.user, csv_file(later, headers=ALL))
-        )
-        assert next_["rows_with_warnings"] == 0
-        [note] = next_["reading"]["notes"]
-        assert (note["code"], note["rows"]) == ("aliases", 3)
-        assert "'joburg side' as GP in Province (3)" in note["message"]
-        assert (await stranger("DELETE", f"/aliases/{alias['id']}")).status_code == 404
-        await user.data("DELETE", f"/aliases/{alias['id']}")
-        assert (await user("DELETE", f"/aliases/{alias['id']}")).status_code == 404
-        forgotten = [member(600, Province="Joburg side", Municipality="")]
-        last = await ended(
-            system, user.user, await sent(system, user.user, csv_file(forgotten, headers=ALL))
-        )
-        assert last["rows_with_warnings"] == 1
+    wrong = [misspelled(n) for n in range(40)]
+    single = member(40, Province="Nowhere", Municipality="")
+    job_id = await first_upload(system, user.user, [*wrong, single])
+    [facet] = (await user.data("GET", f"/facets/{job_id}"))["values"]
+    assert (facet["column"], facet["value"], facet["rows"], facet["problem"]) == (
+        "Province", "Joburg side", 40, "province_unknown",
+    )  # fmt: skip
+    both = await user.data("GET", f"/facets/{job_id}", params={"column": "Province", "least": 1})
+    assert [one["rows"] for one in both["values"]] == [40, 1]
+    assert (await user("GET", f"/facets/{job_id}", params={"column": "X"})).status_code == 422
+    value = {"column": "Province", "value": "Joburg side", "becomes": "GP", "remember": True}
+    for bad in (
+        {**value, "becomes": "Atlantis"},
+        {**value, "column": "Surname"},
+        {**value, "value": id_number(5)},
+    ):
+        await_ = await user("POST", f"/mend/{job_id}", json={"values": [bad]})
+        assert await_.status_code == 422 or "None of these rows" in await_.text
+    receipt = await user.fix(job_id, values=[value], rows=[edit(3, Province="Limpopo")])
+    done = await finished(system, user.user, UUID(receipt["job_id"]))
+    assert (done["rows_total"], done["updated"]) == (40, 40)
+    status = await user.data("GET", f"/status/{job_id}")
+    assert (status["fixed"], status["refused_fixed"]) == (40, 0)
+    assert (await user.data("GET", f"/facets/{job_id}"))["values"] == []
+    [alias] = (await user.data("GET", "/aliases"))["items"]
+    assert (alias["text"], alias["value"]) == ("joburg side", "GP")
+    assert (await stranger.data("GET", "/aliases"))["items"] == []
+    # The office's next file is read so, and says so.
+    later = [member(500 + n, Province="JOBURG  side", Municipality="") for n in range(3)]
+    next_ = await finished(
+        system, user.user, await sent(system, user.user, csv_file(later, headers=ALL))
+    )
+    assert next_["rows_with_warnings"] == 0
+    [note] = next_["reading"]["notes"]
+    assert (note["code"], note["rows"]) == ("aliases", 3)
+    assert "'joburg side' as GP in Province (3)" in note["message"]
+    assert (await stranger("DELETE", f"/aliases/{alias['id']}")).status_code == 404
+    await user.data("DELETE", f"/aliases/{alias['id']}")
+    assert (await user("DELETE", f"/aliases/{alias['id']}")).status_code == 404
+    forgotten = [member(600, Province="Joburg side", Municipality="")]
+    last = await finished(
+        system, user.user, await sent(system, user.user, csv_file(forgotten, headers=ALL))
+    )
+    assert last["rows_with_warnings"] == 1
     provinces = {row["id_number"]: row["province"] for row in in_members(settings)}
     assert (provinces[id_number(0)], provinces[id_number(1)]) == ("GP", "LP")
     assert provinces[id_number(501)] == "GP"
@@ -466,11 +451,10 @@ async def test_replacing_a_value_leaves_repeats_and_the_rows_that_are_named(
     user = as_user(await make_user())
     rows = [misspelled(1), misspelled(2), misspelled(2, Surname="Older"), misspelled(3)]
     value = {"column": "Province", "value": "Joburg side", "becomes": "GP"}
-    async with working(system):
-        job_id = await first_upload(system, user.user, rows)
-        [facet] = (await user.data("GET", f"/facets/{job_id}"))["values"]
-        receipt = await user.fix(job_id, values=[value], leave=[5])
-        done = await ended(system, user.user, UUID(receipt["job_id"]))
+    job_id = await first_upload(system, user.user, rows)
+    [facet] = (await user.data("GET", f"/facets/{job_id}"))["values"]
+    receipt = await user.fix(job_id, values=[value], leave=[5])
+    done = await finished(system, user.user, UUID(receipt["job_id"]))
     every = (await user.rows(job_id))["items"]
     [repeat] = [row for row in every if row["outcome"] == "duplicate"]
     taken = [row["row_number"] for row in every if row["is_fixed"]]
@@ -479,9 +463,8 @@ async def test_replacing_a_value_leaves_repeats_and_the_rows_that_are_named(
     stored = {row["id_number"]: row["province"] for row in in_members(settings)}
     assert stored[id_number(3)] is None
     # Sent with its number, a repeat is a decision of its own.
-    async with working(system):
-        receipt = await user.fix(job_id, rows=[edit(repeat["row_number"], Province="LP")])
-        assert (await ended(system, user.user, UUID(receipt["job_id"])))["updated"] == 1
+    receipt = await user.fix(job_id, rows=[edit(repeat["row_number"], Province="LP")])
+    assert (await finished(system, user.user, UUID(receipt["job_id"])))["updated"] == 1
 
 
 @pytest.mark.parametrize("is_dry_run", [True, False])
@@ -490,14 +473,12 @@ async def test_a_follow_up_that_merges_nothing_teaches_the_office_no_word(
 ) -> None:
     user = as_user(await make_user())
     value = {"column": "Province", "value": "Joburg side", "becomes": "GP", "remember": True}
-    async with working(system):
-        job_id = await first_upload(
-            system, user.user, [misspelled(n) for n in range(3)], dry_run=is_dry_run
-        )
+    job_id = await first_upload(
+        system, user.user, [misspelled(n) for n in range(3)], dry_run=is_dry_run
+    )
     receipt = await user.fix(job_id, values=[value])
     if is_dry_run:
-        async with working(system):
-            done = await ended(system, user.user, UUID(receipt["job_id"]))
+        done = await finished(system, user.user, UUID(receipt["job_id"]))
         assert (done["status"], done["updated"]) == ("completed", 0)
     else:
         await user.data("POST", f"/cancel/{receipt['job_id']}")
@@ -511,16 +492,15 @@ async def test_a_request_with_values_is_recognised_by_its_key(
     user = as_user(await make_user())
     value = {"column": "Province", "value": "Joburg side", "becomes": "GP"}
     keyed = {"headers": {"Idempotency-Key": "values-1"}}
-    async with working(system):
-        job_id = await first_upload(system, user.user, [misspelled(n) for n in range(3)])
-        path, body = f"/mend/{job_id}", {"values": [value], "leave": [2]}
-        first = await user.data("POST", path, 202, json=body, **keyed)
-        await ended(system, user.user, UUID(first["job_id"]))
-        again = await user.data("POST", path, 202, json=body, **keyed)
-        assert again["job_id"] == first["job_id"]
-        other = await user("POST", path, json={"values": [{**value, "becomes": "LP"}]}, **keyed)
-        assert other.status_code == 409
-        assert "This Idempotency-Key was used" in other.text
+    job_id = await first_upload(system, user.user, [misspelled(n) for n in range(3)])
+    path, body = f"/mend/{job_id}", {"values": [value], "leave": [2]}
+    first = await user.data("POST", path, 202, json=body, **keyed)
+    await finished(system, user.user, UUID(first["job_id"]))
+    again = await user.data("POST", path, 202, json=body, **keyed)
+    assert again["job_id"] == first["job_id"]
+    other = await user("POST", path, json={"values": [{**value, "becomes": "LP"}]}, **keyed)
+    assert other.status_code == 409
+    assert "This Idempotency-Key was used" in other.text
 
 
 def test_the_headers_of_a_file_are_read_once_however_many_cells_are_edited(
@@ -557,15 +537,14 @@ async def test_a_fixed_row_is_read_as_its_own_file_has_shown(
         member(8, Surname="", Joined="03/04/2019"),
     ]
     columns = {"Joined": "date_joined", "Ward": None}
-    async with working(system):
-        job_id = await first_upload(system, user.user, rows, columns=columns)
-        [row] = (await user.rows(job_id, attention="refused"))["items"]
-        [checked] = await user.checked(job_id, edit(row["row_number"], Surname="Nkosi"))
-        assert {one["code"]: one["kept"] for one in checked["problems"]} == {
-            "date_month_first": "2019-03-04"
-        }
-        receipt = await user.fix(job_id, rows=[edit(row["row_number"], Surname="Nkosi")])
-        assert (await ended(system, user.user, UUID(receipt["job_id"])))["inserted"] == 1
+    job_id = await first_upload(system, user.user, rows, columns=columns)
+    [row] = (await user.rows(job_id, attention="refused"))["items"]
+    [checked] = await user.checked(job_id, edit(row["row_number"], Surname="Nkosi"))
+    assert {one["code"]: one["kept"] for one in checked["problems"]} == {
+        "date_month_first": "2019-03-04"
+    }
+    receipt = await user.fix(job_id, rows=[edit(row["row_number"], Surname="Nkosi")])
+    assert (await finished(system, user.user, UUID(receipt["job_id"])))["inserted"] == 1
     stored = {row["id_number"]: row for row in in_members(settings)}
     assert str(stored[id_number(8)]["date_joined"]) == "2019-03-04"
     assert stored[id_number(8)]["ward"] is None
@@ -577,15 +556,14 @@ async def test_a_dry_run_s_rows_are_fixed_by_a_dry_run(
     system: System, make_user: MakeUser, as_user: Callable[[User], Client], settings: Settings
 ) -> None:
     user = as_user(await make_user())
-    async with working(system):
-        job_id = await first_upload(system, user.user, problem_rows(), dry_run=True)
-        receipt = await user.fix(job_id, rows=[edit(4, Surname="Nkosi")])
-        done = await ended(system, user.user, UUID(receipt["job_id"]))
-        assert (done["dry_run"], done["inserted"]) == (True, 1)
-        assert (await user.data("GET", f"/status/{job_id}"))["refused_fixed"] == 1
-        answer = await user("POST", f"/run/{receipt['job_id']}")
-        assert answer.status_code == 409
-        assert str(job_id) in answer.json()["detail"]
+    job_id = await first_upload(system, user.user, problem_rows(), dry_run=True)
+    receipt = await user.fix(job_id, rows=[edit(4, Surname="Nkosi")])
+    done = await finished(system, user.user, UUID(receipt["job_id"]))
+    assert (done["dry_run"], done["inserted"]) == (True, 1)
+    assert (await user.data("GET", f"/status/{job_id}"))["refused_fixed"] == 1
+    answer = await user("POST", f"/run/{receipt['job_id']}")
+    assert answer.status_code == 409
+    assert str(job_id) in answer.json()["detail"]
     assert in_members(settings) == []
 
 
@@ -596,8 +574,7 @@ async def test_what_is_gone_or_not_there_yet_is_said(
     waiting = await sent(system, user.user, csv_file(problem_rows(), headers=ALL))
     assert (await user("GET", f"/mend/{waiting}")).status_code == 409
     assert (await user("GET", f"/mend/{uuid4()}")).status_code == 404
-    async with working(system):
-        await ended(system, user.user, waiting)
+    await finished(system, user.user, waiting)
     assert (await user("POST", f"/mend/{waiting}", json={})).status_code == 422
     gone = await user("POST", f"/mend/{waiting}", json={"rows": [edit(2, Surname="A")]})
     assert gone.status_code == 409
@@ -621,8 +598,7 @@ async def test_retention_removes_the_cells_with_the_report(
     system: System, make_user: MakeUser
 ) -> None:
     user = await make_user()
-    async with working(system):
-        job_id = await first_upload(system, user, problem_rows())
+    job_id = await first_upload(system, user, problem_rows())
     async with system.pool.connection() as connection:
         await connection.execute(
             "UPDATE uploads SET finished_at = now() - interval '400 days' WHERE id = %s", (job_id,)
@@ -675,18 +651,15 @@ async def test_every_refusal_that_can_be_corrected_is(
     # Most of a file's numbers must be whole, or the file is refused for them.
     rows = [*(row for row, _ in wrong.values()), *members(2)]
     columns = {"Joined": "date_joined"}
-    async with working(system):
-        job_id = await first_upload(system, user.user, rows, columns=columns)
-        found = {row["row_number"]: row for row in (await user.rows(job_id))["items"]}
-        for number, code in enumerate(wrong, start=2):
-            assert code in {one["code"] for one in found[number]["problems"]}
-        edited = [edit(n, **edits) for n, (_, edits) in enumerate(wrong.values(), start=2)]
-        checked = await user.checked(job_id, *edited)
-        assert [(row["verdict"], row["problems"]) for row in checked] == [("valid", [])] * len(
-            wrong
-        )
-        receipt = await user.fix(job_id, rows=edited)
-        done = await ended(system, user.user, UUID(receipt["job_id"]))
+    job_id = await first_upload(system, user.user, rows, columns=columns)
+    found = {row["row_number"]: row for row in (await user.rows(job_id))["items"]}
+    for number, code in enumerate(wrong, start=2):
+        assert code in {one["code"] for one in found[number]["problems"]}
+    edited = [edit(n, **edits) for n, (_, edits) in enumerate(wrong.values(), start=2)]
+    checked = await user.checked(job_id, *edited)
+    assert [(row["verdict"], row["problems"]) for row in checked] == [("valid", [])] * len(wrong)
+    receipt = await user.fix(job_id, rows=edited)
+    done = await finished(system, user.user, UUID(receipt["job_id"]))
     assert (done["inserted"], done["updated"]) == (len(wrong) - 2, 2)
     assert done["rows_with_warnings"] == 0
 
@@ -698,15 +671,14 @@ async def test_headers_that_are_alike_or_look_like_patterns_are_told_apart(
     headers = ("ID Number", "Firstname", "Surname", "Note", "^$", "Note", "Cell")
     row = [id_number(5), "Thandi", "", "a", "b", "c", "0821234567"]
     content = "\n".join([",".join(headers), ",".join(row)]).encode()
-    async with working(system):
-        job_id = await sent(system, user.user, content)
-        first = await ended(system, user.user, job_id)
-        assert first["status"] == "completed", first["error"]
-        found = await user.rows(job_id)
-        shown = [column["header"] for column in found["columns"]]
-        assert len(set(shown)) == len(shown) == 7
-        assert found["items"][0]["cells"] == [cell or None for cell in row]
-        edited = edit(2, **{"Surname": "Nkosi", shown[5]: "changed", "^$": "x", "Note": None})
-        receipt = await user.fix(job_id, rows=[edited])
-        done = await ended(system, user.user, UUID(receipt["job_id"]))
-        assert done["inserted"] == 1
+    job_id = await sent(system, user.user, content)
+    first = await finished(system, user.user, job_id)
+    assert first["status"] == "completed", first["error"]
+    found = await user.rows(job_id)
+    shown = [column["header"] for column in found["columns"]]
+    assert len(set(shown)) == len(shown) == 7
+    assert found["items"][0]["cells"] == [cell or None for cell in row]
+    edited = edit(2, **{"Surname": "Nkosi", shown[5]: "changed", "^$": "x", "Note": None})
+    receipt = await user.fix(job_id, rows=[edited])
+    done = await finished(system, user.user, UUID(receipt["job_id"]))
+    assert done["inserted"] == 1

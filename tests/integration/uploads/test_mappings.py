@@ -10,7 +10,8 @@ import pytest
 from rollbook.accounts.users import issue_token
 from rollbook.model import Role
 from tests.files import csv_file, id_number, member
-from tests.integration.worker.test_worker import ended, sent, working
+from tests.integration.worker.test_worker import sent
+from tests.pipeline_run import finished
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -47,34 +48,33 @@ async def test_a_mapping_is_changed_within_its_scope_and_the_next_file_is_read_s
     api: httpx.AsyncClient, system: System, settings: Settings, offices: dict[str, User]
 ) -> None:
     user = offices["municipality"]
-    async with working(system):
-        taught = {HEADER: "id_number", "Firstname": "surname", "Surname": "firstname"}
-        await ended(system, user, await sent(system, user, lid_file(1), columns=taught))
-        [own] = await listed(api, settings, user)
-        shown = next(iter(own["columns"]))
-        wrong: list[dict[str, Any]] = [
-            {}, {"columns": {}}, {"columns": {"Other": "ward"}}, {"columns": {shown: "shoe_size"}},
-            {"columns": {shown: 3}}, {"columns": {HEADER: "id_number"}},
-        ]  # fmt: skip
-        for body in wrong:
-            assert (await api.patch(f"{MAPPINGS}/{own['id']}", json=body)).status_code == 422
-        await listed(api, settings, offices["other"])
-        body = {"columns": {shown: "id_number", "Surname": None}}
-        assert (await api.patch(f"{MAPPINGS}/{own['id']}", json=body)).status_code == 404
-        assert (await listed(api, settings, user)) == [own]
-        changed = (await api.patch(f"{MAPPINGS}/{own['id']}", json=body)).json()["data"]
-        assert [changed] == await listed(api, settings, user)
-        assert changed["columns"] == body["columns"]
-        assert changed["changed_by"] == user.email
-        assert (changed["id"] != own["id"], changed["job_id"]) == (True, own["job_id"])
-        # Who saw the mapping before it was changed changes nothing of it.
-        assert (await api.patch(f"{MAPPINGS}/{own['id']}", json=body)).status_code == 404
-        assert (await api.delete(f"{MAPPINGS}/{own['id']}")).status_code == 404
-        later = await ended(system, user, await sent(system, user, lid_file(7)))
-        assert later["error_code"] == "missing_columns"
-        body = {"columns": {shown: "id_number"}}
-        await api.patch(f"{MAPPINGS}/{changed['id']}", json=body)
-        later = await ended(system, user, await sent(system, user, lid_file(8)))
+    taught = {HEADER: "id_number", "Firstname": "surname", "Surname": "firstname"}
+    await finished(system, user, await sent(system, user, lid_file(1), columns=taught))
+    [own] = await listed(api, settings, user)
+    shown = next(iter(own["columns"]))
+    wrong: list[dict[str, Any]] = [
+        {}, {"columns": {}}, {"columns": {"Other": "ward"}}, {"columns": {shown: "shoe_size"}},
+        {"columns": {shown: 3}}, {"columns": {HEADER: "id_number"}},
+    ]  # fmt: skip
+    for body in wrong:
+        assert (await api.patch(f"{MAPPINGS}/{own['id']}", json=body)).status_code == 422
+    await listed(api, settings, offices["other"])
+    body = {"columns": {shown: "id_number", "Surname": None}}
+    assert (await api.patch(f"{MAPPINGS}/{own['id']}", json=body)).status_code == 404
+    assert (await listed(api, settings, user)) == [own]
+    changed = (await api.patch(f"{MAPPINGS}/{own['id']}", json=body)).json()["data"]
+    assert [changed] == await listed(api, settings, user)
+    assert changed["columns"] == body["columns"]
+    assert changed["changed_by"] == user.email
+    assert (changed["id"] != own["id"], changed["job_id"]) == (True, own["job_id"])
+    # Who saw the mapping before it was changed changes nothing of it.
+    assert (await api.patch(f"{MAPPINGS}/{own['id']}", json=body)).status_code == 404
+    assert (await api.delete(f"{MAPPINGS}/{own['id']}")).status_code == 404
+    later = await finished(system, user, await sent(system, user, lid_file(7)))
+    assert later["error_code"] == "missing_columns"
+    body = {"columns": {shown: "id_number"}}
+    await api.patch(f"{MAPPINGS}/{changed['id']}", json=body)
+    later = await finished(system, user, await sent(system, user, lid_file(8)))
     assert later["inserted"] == 1
     used = {one["field"]: one["how"] for one in later["reading"]["columns_used"]}
     assert used == {"id_number": "remembered", "firstname": "known", "surname": "known"}
@@ -96,13 +96,12 @@ async def test_a_mapping_is_listed_and_forgotten_within_its_scope(
     api: httpx.AsyncClient, system: System, settings: Settings, offices: dict[str, User]
 ) -> None:
     columns = {HEADER: "id_number"}
-    async with working(system):
-        taught = {
-            name: await sent(system, offices[name], lid_file(n), columns=columns)
-            for n, name in enumerate(("province", "municipality"))
-        }
-        for name, job_id in taught.items():
-            assert (await ended(system, offices[name], job_id))["inserted"] == 1
+    taught = {
+        name: await sent(system, offices[name], lid_file(n), columns=columns)
+        for n, name in enumerate(("province", "municipality"))
+    }
+    for name, job_id in taught.items():
+        assert (await finished(system, offices[name], job_id))["inserted"] == 1
     found = {name: await listed(api, settings, user) for name, user in offices.items()}
     assert {name: len(items) for name, items in found.items()} == {
         "province": 2, "municipality": 1, "other": 0, "national": 2,
@@ -124,9 +123,8 @@ async def test_a_mapping_is_listed_and_forgotten_within_its_scope(
     assert (await api.delete(f"{MAPPINGS}/{own['id']}")).status_code == 404
     assert await listed(api, settings, offices["municipality"]) == []
 
-    async with working(system):
-        later = await sent(system, offices["municipality"], lid_file(7))
-        assert (await ended(system, offices["municipality"], later))["error_code"] == "no_id_column"
+    later = await sent(system, offices["municipality"], lid_file(7))
+    assert (await finished(system, offices["municipality"], later))["error_code"] == "no_id_column"
     trail = (await api.get("/api/v1/bulk-upload/audit/mine")).json()["data"]["items"]
     assert [
         e["job_id"] for e in trail if (e["act"], e["outcome"]) == ("forget_mapping", "done")

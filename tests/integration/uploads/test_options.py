@@ -29,6 +29,7 @@ from rollbook.uploads import control, lookup, receive, retention
 from rollbook.uploads.options import Choices, Options
 from tests.files import csv_file, id_number, member
 from tests.integration.worker.test_worker import downloaded, ended, in_members, sent, working
+from tests.pipeline_run import finished
 from tests.refusals import refusal
 
 if TYPE_CHECKING:
@@ -53,44 +54,45 @@ def file_of(*rows: dict[str, str]) -> bytes:
     return csv_file(rows, headers=HEADERS)
 
 
-@pytest.mark.parametrize(
-    ("existing", "outcome", "surname", "email"),
-    [
-        ("update", "updated", "New", "new@example.org"),
-        ("fill", "updated", "Last1", "new@example.org"),
-        ("skip", "unchanged", "Last1", None),
-    ],
-)
 async def test_a_policy_decides_over_members_that_exist(
-    existing: str, outcome: str, surname: str, email: str | None, system: System,
-    make_user: MakeUser, settings: Settings,
-) -> None:  # fmt: skip
-    user = await make_user()
-    changed = person(1, Surname="New", Email="new@example.org")
+    system: System, make_user: MakeUser, settings: Settings
+) -> None:
+    policies = {
+        "update": ("updated", "New", "new@example.org"),
+        "fill": ("updated", "Last2", "new@example.org"),
+        "skip": ("unchanged", "Last3", None),
+    }
+    user, uploads = await make_user(), {}
     async with working(system):
-        first = await sent(system, user, file_of(person(1)))
+        first = await sent(system, user, file_of(*(person(n) for n in (1, 2, 3))))
         await ended(system, user, first)
-        second = await sent(system, user, file_of(changed, person(2)), existing=existing)
-        upload = await ended(system, user, second)
-    assert (upload[outcome], upload["inserted"]) == (1, 1)
-    kept, new = in_members(settings)
-    assert (kept["surname"], kept["email"], kept["cell_number"]) == (
-        surname, email, "+27820000001",
-    )  # fmt: skip
-    assert kept["created_by_upload"] == first
-    assert kept["changed_by_upload"] == (second if outcome == "updated" else first)
-    assert new["created_by_upload"] == second
+        for number, existing in enumerate(policies, start=1):
+            changed = person(number, Surname="New", Email="new@example.org")
+            content = file_of(changed, person(10 + number))
+            second = await sent(system, user, content, existing=existing)
+            uploads[existing] = await ended(system, user, second)
+    stored = {row["id_number"]: row for row in in_members(settings)}
+    for number, (existing, (outcome, surname, email)) in enumerate(policies.items(), start=1):
+        upload = uploads[existing]
+        assert (upload[outcome], upload["inserted"]) == (1, 1), existing
+        kept, new = stored[id_number(number)], stored[id_number(10 + number)]
+        assert (kept["surname"], kept["email"], kept["cell_number"]) == (
+            surname, email, f"+2782000000{number}",
+        ), existing  # fmt: skip
+        assert kept["created_by_upload"] == first, existing
+        wrote = upload["id"] if outcome == "updated" else first
+        assert kept["changed_by_upload"] == wrote, existing
+        assert new["created_by_upload"] == upload["id"], existing
 
 
 async def test_what_a_member_was_before_an_upload_is_kept(
     system: System, make_user: MakeUser, settings: Settings
 ) -> None:
     user = await make_user()
-    async with working(system):
-        await ended(system, user, await sent(system, user, file_of(person(1), person(2))))
-        before = in_members(settings)
-        second = await sent(system, user, file_of(person(1, Surname="New"), person(2)))
-        await ended(system, user, second)
+    await finished(system, user, await sent(system, user, file_of(person(1), person(2))))
+    before = in_members(settings)
+    second = await sent(system, user, file_of(person(1, Surname="New"), person(2)))
+    await finished(system, user, second)
     with connect(settings.database_address) as connection:
         changes = connection.execute("SELECT upload_id, id_number, before FROM member_changes")
         [change] = changes.fetchall()
@@ -107,9 +109,8 @@ async def test_all_or_nothing_takes_a_file_without_a_fault(
     system: System, make_user: MakeUser, settings: Settings
 ) -> None:
     user = await make_user()
-    async with working(system):
-        upload_id = await sent(system, user, file_of(person(1)), all_or_nothing=True)
-        upload = await ended(system, user, upload_id)
+    upload_id = await sent(system, user, file_of(person(1)), all_or_nothing=True)
+    upload = await finished(system, user, upload_id)
     assert (upload["status"], upload["inserted"]) == ("completed", 1)
     assert len(in_members(settings)) == 1
 
@@ -119,9 +120,8 @@ async def test_all_or_nothing_merges_nothing_for_one_refused_row_and_reports_it(
 ) -> None:
     user = await make_user()
     content = file_of(person(1), person(2, Surname=""), person(3))
-    async with working(system):
-        upload_id = await sent(system, user, content, all_or_nothing=True)
-        upload = await ended(system, user, upload_id)
+    upload_id = await sent(system, user, content, all_or_nothing=True)
+    upload = await finished(system, user, upload_id)
     assert (upload["status"], upload["error_code"]) == ("failed", "rows_refused")
     assert upload["error"].startswith("1 of the 3 rows were refused")
     assert in_members(settings) == []
@@ -150,13 +150,12 @@ async def test_the_sheet_that_was_named_is_read(
     system: System, make_user: MakeUser, settings: Settings
 ) -> None:
     user = await make_user()
-    async with working(system):
-        done = await sent(system, user, two_sheets(), "members.xlsx", sheet="2025")
-        assert (await ended(system, user, done))["status"] == "completed"
-        wrong = await sent(
-            system, user, two_sheets(), "members.xlsx", sheet="2026", allow_duplicate=True
-        )
-        failed = await ended(system, user, wrong)
+    done = await sent(system, user, two_sheets(), "members.xlsx", sheet="2025")
+    assert (await finished(system, user, done))["status"] == "completed"
+    wrong = await sent(
+        system, user, two_sheets(), "members.xlsx", sheet="2026", allow_duplicate=True
+    )
+    failed = await finished(system, user, wrong)
     assert [row["id_number"] for row in in_members(settings)] == [id_number(2)]
     assert failed["error_code"] == "no_such_sheet"
     assert "It has '2024', '2025'" in failed["error"]
@@ -177,14 +176,13 @@ async def test_columns_that_were_named_are_remembered_for_the_office(
     system: System, make_user: MakeUser, settings: Settings
 ) -> None:
     gauteng, other = await make_user(Role.PROVINCE_ADMIN, "GP"), await make_user()
-    async with working(system):
-        unknown = await ended(system, gauteng, await sent(system, gauteng, own_headers(1)))
-        assert unknown["error_code"] == "no_id_column"
-        named = await sent(system, gauteng, own_headers(1), columns=COLUMNS)
-        assert (await ended(system, gauteng, named))["inserted"] == 1
-        again = await sent(system, gauteng, own_headers(2))
-        assert (await ended(system, gauteng, again))["inserted"] == 1
-        elsewhere = await ended(system, other, await sent(system, other, own_headers(3)))
+    unknown = await finished(system, gauteng, await sent(system, gauteng, own_headers(1)))
+    assert unknown["error_code"] == "no_id_column"
+    named = await sent(system, gauteng, own_headers(1), columns=COLUMNS)
+    assert (await finished(system, gauteng, named))["inserted"] == 1
+    again = await sent(system, gauteng, own_headers(2))
+    assert (await finished(system, gauteng, again))["inserted"] == 1
+    elsewhere = await finished(system, other, await sent(system, other, own_headers(3)))
     assert elsewhere["error_code"] == "no_id_column"
     assert [row["surname"] for row in in_members(settings)] == ["Last1", "Last2"]
 
@@ -193,14 +191,13 @@ async def test_a_dry_run_is_run_for_real_without_a_second_upload(
     system: System, make_user: MakeUser, settings: Settings
 ) -> None:
     user = await make_user()
-    async with working(system):
-        tried = await sent(
-            system, user, file_of(*(person(n) for n in range(3))), dry_run=True, existing="fill"
-        )
-        dry_run = await ended(system, user, tried)
-        assert (dry_run["inserted"], in_members(settings)) == (3, [])
-        real = await receive.run_for_real(system, user, dry_run, Options())
-        done = await ended(system, user, real["id"])
+    tried = await sent(
+        system, user, file_of(*(person(n) for n in range(3))), dry_run=True, existing="fill"
+    )
+    dry_run = await finished(system, user, tried)
+    assert (dry_run["inserted"], in_members(settings)) == (3, [])
+    real = await receive.run_for_real(system, user, dry_run, Options())
+    done = await finished(system, user, real["id"])
     assert (done["inserted"], done["existing"], done["dry_run"]) == (3, "fill", False)
     assert len(in_members(settings)) == 3
     with pytest.raises(ConflictError, match="Only a dry run"):
@@ -215,13 +212,12 @@ async def test_a_dry_runs_text_that_empties_fields_counts_in_the_real_run(
     system: System, make_user: MakeUser, settings: Settings
 ) -> None:
     user = await make_user()
-    async with working(system):
-        await ended(system, user, await sent(system, user, file_of(person(1))))
-        emptying = file_of(person(1, **{"Cell Number": "[empty]"}))
-        trial = await sent(system, user, emptying, dry_run=True, empty_text="[Empty]")
-        tried = await ended(system, user, trial)
-        recorded = await receive.run_for_real(system, user, tried, Options())
-        done = await ended(system, user, recorded["id"])
+    await finished(system, user, await sent(system, user, file_of(person(1))))
+    emptying = file_of(person(1, **{"Cell Number": "[empty]"}))
+    trial = await sent(system, user, emptying, dry_run=True, empty_text="[Empty]")
+    tried = await finished(system, user, trial)
+    recorded = await receive.run_for_real(system, user, tried, Options())
+    done = await finished(system, user, recorded["id"])
     assert tried["emptied"] == done["emptied"] == {"cell_number": 1}
     assert in_members(settings)[0]["cell_number"] is None
 
@@ -232,13 +228,12 @@ async def test_a_colleagues_dry_run_runs_for_real_with_the_colleagues_place_and_
     office = await make_user(Role.PROVINCE_ADMIN, "GP")
     operator = await make_user()
     rows = [{**person(1), "Province": "GP"}, {**person(2), "Province": "WC"}]
-    async with working(system):
-        file = csv_file(rows, headers=[*HEADERS, "Province"])
-        tried = await sent(system, office, file, dry_run=True)
-        dry_run = await ended(system, office, tried)
-        assert (dry_run["inserted"], dry_run["out_of_scope"]) == (1, 1)
-        real = await receive.run_for_real(system, operator, dry_run, Options())
-        done = await ended(system, office, real["id"])
+    file = csv_file(rows, headers=[*HEADERS, "Province"])
+    tried = await sent(system, office, file, dry_run=True)
+    dry_run = await finished(system, office, tried)
+    assert (dry_run["inserted"], dry_run["out_of_scope"]) == (1, 1)
+    real = await receive.run_for_real(system, operator, dry_run, Options())
+    done = await finished(system, office, real["id"])
     assert (done["inserted"], done["out_of_scope"]) == (1, 1)
     assert (done["owner_id"], done["province"]) == (office.id, "GP")
     with connect(settings.database_address) as connection:
@@ -253,23 +248,21 @@ async def test_the_dry_run_of_a_closed_account_is_run_by_operators_alone(
 ) -> None:
     office = await make_user(Role.PROVINCE_ADMIN, "GP")
     colleague = await make_user(Role.PROVINCE_ADMIN, "GP")
-    async with working(system):
-        tried = await sent(system, office, file_of(person(1)), dry_run=True)
-        dry_run = await ended(system, office, tried)
-        await disable(system.pool, office.email)
-        with pytest.raises(NotAllowedError, match="account that sent this file is closed"):
-            await receive.run_for_real(system, colleague, dry_run, Options())
-        real = await receive.run_for_real(system, await make_user(), dry_run, Options())
-        assert (await ended(system, office, real["id"]))["inserted"] == 1
+    tried = await sent(system, office, file_of(person(1)), dry_run=True)
+    dry_run = await finished(system, office, tried)
+    await disable(system.pool, office.email)
+    with pytest.raises(NotAllowedError, match="account that sent this file is closed"):
+        await receive.run_for_real(system, colleague, dry_run, Options())
+    real = await receive.run_for_real(system, await make_user(), dry_run, Options())
+    assert (await finished(system, office, real["id"]))["inserted"] == 1
 
 
 async def test_retention_leaves_a_dry_runs_copy_alone_until_it_is_recorded(
     system: System, make_user: MakeUser, settings: Settings
 ) -> None:
     user = await make_user()
-    async with working(system):
-        tried = await sent(system, user, file_of(person(1)), dry_run=True)
-        dry_run = await ended(system, user, tried)
+    tried = await sent(system, user, file_of(person(1)), dry_run=True)
+    dry_run = await finished(system, user, tried)
     source = settings.data_dir / "store" / dry_run["source_key"]
     three_days_ago = time.time() - 3 * 86400
     os.utime(source, (three_days_ago, three_days_ago))
@@ -299,9 +292,8 @@ async def test_a_dry_runs_key_is_not_taken_for_the_run_for_real(
 ) -> None:
     user = await make_user()
     content = file_of(person(1))
-    async with working(system):
-        tried = await sent(system, user, content, dry_run=True, idempotency_key="november")
-        dry_run = await ended(system, user, tried)
+    tried = await sent(system, user, content, dry_run=True, idempotency_key="november")
+    dry_run = await finished(system, user, tried)
     with pytest.raises(IdempotencyConflictError, match="another dry_run"):
         await receive.run_for_real(system, user, dry_run, Options(idempotency_key="november"))
     with pytest.raises(IdempotencyConflictError, match="another dry_run"):

@@ -39,6 +39,7 @@ from tests.databases import own_database
 from tests.files import csv_file, id_number, member, members
 from tests.integration.folder.watching import until
 from tests.integration.worker.test_worker import ended, in_members, sent, working
+from tests.pipeline_run import finished
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -89,17 +90,20 @@ async def keys(system: System, upload_id: UUID) -> set[str]:
     }
 
 
-async def four_uploads(system: System, user: User) -> dict[str, UUID]:
-    """One that completed with a refused row, one that failed, a dry run, and one that waits."""
+async def four_uploads(system: System, user: User, *, by_worker: bool = False) -> dict[str, UUID]:
+    """One that completed with a refused row, one that failed, a dry run, and one that waits.
+
+    The queue has a history of what a worker has done.
+    """
     bad = [*members(3), member(7, **{"ID Number": "8001015009088"})]
-    async with working(system):
-        found = {
-            "completed": await sent(system, user, csv_file(bad)),
-            "failed": await sent(system, user, b"a,b\n1,2\n" * 20),
-            "dry": await sent(system, user, csv_file(members(3, start=50)), dry_run=True),
-        }
+    found = {
+        "completed": await sent(system, user, csv_file(bad)),
+        "failed": await sent(system, user, b"a,b\n1,2\n" * 20),
+        "dry": await sent(system, user, csv_file(members(3, start=50)), dry_run=True),
+    }
+    async with working(system) if by_worker else contextlib.nullcontext():
         for upload_id in found.values():
-            await ended(system, user, upload_id)
+            await (ended if by_worker else finished)(system, user, upload_id)
     return {**found, "waiting": await sent(system, user, csv_file(members(2, start=90)))}
 
 
@@ -136,7 +140,7 @@ async def test_what_is_gone_and_what_stays_at_each_age(
     system: System, settings: Settings, make_user: MakeUser, later: Later
 ) -> None:
     user = await make_user()
-    ids = await four_uploads(system, user)
+    ids = await four_uploads(system, user, by_worker=True)
     all_kept = {
         "completed": {"report", "refused"},
         "failed": {"source"},
@@ -263,13 +267,11 @@ async def test_rows_are_removed_in_batches_and_those_of_a_retried_upload_stay(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     user = await make_user()
-    async with working(system):
-        ids = [
-            await sent(system, user, csv_file(members(3, start=10 * n)), dry_run=True)
-            for n in range(4)
-        ]
-        for upload_id in ids:
-            await ended(system, user, upload_id)
+    ids = [
+        await sent(system, user, csv_file(members(3, start=10 * n)), dry_run=True) for n in range(4)
+    ]
+    for upload_id in ids:
+        await finished(system, user, upload_id)
     retried = ids[0]
     with connect(settings.database_address) as connection:
         # Its rows were removed once; it ended again since, and has new ones.
@@ -484,7 +486,7 @@ async def test_an_orphan_that_can_not_be_removed_keeps_no_other_step_from_its_wo
     system: System, make_user: MakeUser, later: Later, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each round would end there, and what the database holds would stay for ever."""
-    await four_uploads(system, await make_user())
+    await four_uploads(system, await make_user(), by_worker=True)
 
     async def content() -> AsyncIterator[bytes]:
         yield b"left behind"
@@ -680,11 +682,10 @@ async def test_what_undoing_needs_goes_when_it_is_too_late_for_it_and_its_lists_
     user = await make_user()
     rows = {"first": members(4), "second": [member(n, Surname="Second") for n in range(4)]}
     ids = {}
-    async with working(system):
-        for name, content in rows.items():
-            ids[name] = await sent(system, user, csv_file(content))
-            await ended(system, user, ids[name])
-        assert (await undo.undo(system, user, ids["first"], dry_run=False)).counts.kept == 4
+    for name, content in rows.items():
+        ids[name] = await sent(system, user, csv_file(content))
+        await finished(system, user, ids[name])
+    assert (await undo.undo(system, user, ids["first"], dry_run=False)).counts.kept == 4
     assert (_counted(settings)["before_values"], _counted(settings)["kept_members"]) == (4, 4)
     later(29)
     assert await retention.run_once(system) == Purged()
@@ -919,9 +920,8 @@ async def test_corrections_stay_as_long_as_the_member_or_as_somebody_can_be_brou
     system: System, settings: Settings, make_user: MakeUser, later: Later
 ) -> None:
     user = await make_user()
-    async with working(system):
-        first = await sent(system, user, csv_file(members(3)))
-        await ended(system, user, first)
+    first = await sent(system, user, csv_file(members(3)))
+    await finished(system, user, first)
     with connect(settings.database_address) as connection:
         for number in range(4):  # the last is of nobody
             connection.execute(
@@ -930,9 +930,8 @@ async def test_corrections_stay_as_long_as_the_member_or_as_somebody_can_be_brou
                 (id_number(number),),
             )
     left = csv_file([member(1)])
-    async with working(system):
-        removal = await sent(system, user, left, kind="removal", reason="they left")
-        await ended(system, user, removal)
+    removal = await sent(system, user, left, kind="removal", reason="they left")
+    await finished(system, user, removal)
     with connect(settings.database_address) as connection:
         connection.execute("DELETE FROM members WHERE id_number = %s", (id_number(2),))
         connection.execute("DELETE FROM member_changes WHERE id_number = %s", (id_number(2),))

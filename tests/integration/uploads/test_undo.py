@@ -25,6 +25,7 @@ from rollbook.uploads.undo import Counts
 from tests import warm_process
 from tests.files import csv_file, id_number, member, members
 from tests.integration.worker.test_worker import sent
+from tests.recorded import recorded
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -83,6 +84,11 @@ def send(site: Site, numbers: range, **columns: str) -> UUID:
     return upload_id
 
 
+def written(site: Site, numbers: range, **columns: str) -> UUID:
+    """Leave what such a file leaves, but for the file and its report."""
+    return recorded(site, *(member(number, **columns) for number in numbers))
+
+
 async def undone(system: System, user: User, upload_id: UUID) -> Counts:
     return (await undo.undo(system, user, upload_id, dry_run=False)).counts
 
@@ -129,11 +135,11 @@ async def test_members_whom_a_later_upload_touched_stay_and_all_others_are_as_be
 async def test_uploads_undone_from_the_last_to_the_first_leave_what_was_before_them(
     site: Site, system: System, operator: User, settings: Settings
 ) -> None:
-    send(site, range(4))
+    written(site, range(4))
     dumps = [dump(settings)]
     uploads = []
     for surname, numbers in (("A", range(6)), ("B", range(2, 8)), ("C", range(8))):
-        uploads.append(send(site, numbers, Surname=surname))
+        uploads.append(written(site, numbers, Surname=surname))
         dumps.append(dump(settings))
     for upload_id in reversed(uploads):
         assert dump(settings) == dumps.pop()
@@ -144,9 +150,9 @@ async def test_uploads_undone_from_the_last_to_the_first_leave_what_was_before_t
 async def test_members_edited_by_hand_stay_as_they_were_edited(
     site: Site, system: System, operator: User, settings: Settings
 ) -> None:
-    send(site, range(4))
+    written(site, range(4))
     before = dump(settings)
-    wrong = send(site, range(8), Surname="Wrong")
+    wrong = written(site, range(8), Surname="Wrong")
     with connect(settings.database_address) as connection:
         for number in (1, 5):
             connection.execute(
@@ -169,8 +175,8 @@ async def test_members_edited_by_hand_stay_as_they_were_edited(
 async def test_what_the_voter_roll_said_stays_and_is_no_edit(
     site: Site, system: System, operator: User, settings: Settings
 ) -> None:
-    send(site, range(2))
-    wrong = send(site, range(3), Surname="Wrong")
+    written(site, range(2))
+    wrong = written(site, range(3), Surname="Wrong")
     with connect(settings.database_address) as connection:
         connection.execute("UPDATE members SET roll_status = 'deceased', roll_asked_at = now()")
     assert await undone(system, operator, wrong) == Counts(1, 2, 0, 0, 0)
@@ -182,8 +188,8 @@ async def test_what_the_voter_roll_said_stays_and_is_no_edit(
 async def test_a_member_removed_since_is_not_brought_back(
     site: Site, system: System, operator: User, settings: Settings
 ) -> None:
-    send(site, range(3))
-    wrong = send(site, range(3), Surname="Wrong")
+    written(site, range(3))
+    wrong = written(site, range(3), Surname="Wrong")
     with connect(settings.database_address) as connection:
         connection.execute("DELETE FROM members WHERE id_number = %s", (id_number(1),))
     assert await undone(system, operator, wrong) == Counts(0, 2, 0, 0, 1)
@@ -193,8 +199,8 @@ async def test_a_member_removed_since_is_not_brought_back(
 async def test_a_member_whom_the_upload_created_and_who_was_deleted_since_counts_as_gone(
     site: Site, system: System, operator: User, settings: Settings
 ) -> None:
-    send(site, range(1))
-    wrong = send(site, range(5), Surname="Wrong")
+    written(site, range(1))
+    wrong = written(site, range(5), Surname="Wrong")
     with connect(settings.database_address) as connection:
         # One of these was edited first, which notes a change of a member whom the upload created.
         connection.execute("UPDATE members SET race = 'X' WHERE id_number = %s", (id_number(3),))
@@ -220,9 +226,9 @@ async def test_every_column_that_an_upload_writes_is_given_back(settings: Settin
 async def test_a_dry_run_counts_and_lists_the_same_and_changes_nothing(
     site: Site, operator: User, settings: Settings, api: httpx.AsyncClient
 ) -> None:
-    send(site, range(6))
-    wrong = send(site, range(9), Surname="Wrong")
-    later = send(site, range(4, 8), **{"Cell Number": "0845556666"})
+    written(site, range(6))
+    wrong = written(site, range(9), Surname="Wrong")
+    later = written(site, range(4, 8), **{"Cell Number": "0845556666"})
     tables = dump(settings), changes(settings)
     dry = await api.post(f"{BASE}/{wrong}")
     assert dry.status_code == 200
@@ -260,7 +266,7 @@ async def test_a_dry_run_counts_and_lists_the_same_and_changes_nothing(
 async def test_undoing_leaves_its_entries_and_a_second_time_is_refused(
     site: Site, settings: Settings, operator: User, api: httpx.AsyncClient
 ) -> None:
-    wrong = send(site, range(2))
+    wrong = written(site, range(2))
     for dry_run, expected in ((True, 200), (False, 200), (False, 409), (True, 409)):
         answer = await api.post(f"{BASE}/{wrong}", json={"dry_run": dry_run})
         assert answer.status_code == expected
@@ -280,7 +286,7 @@ async def test_undoing_leaves_its_entries_and_a_second_time_is_refused(
 async def test_only_operators_undo_and_only_what_there_is(
     site: Site, settings: Settings, make_user: MakeUser, api: httpx.AsyncClient
 ) -> None:
-    wrong = send(site, range(1))
+    wrong = written(site, range(1))
     assert (await api.post(f"{BASE}/{uuid4()}")).status_code == 404
     office = await make_user(Role.PROVINCE_ADMIN, "GP")
     token = {"Authorization": f"Bearer {issue_token(settings, office)}"}
@@ -295,7 +301,7 @@ async def test_what_has_merged_nothing_or_is_too_old_is_not_undone(
 ) -> None:
     dry = site.send(csv_file(2), "members.csv", dry_run=True).upload["id"]
     waiting = await sent(system, operator, csv_file(3))
-    old = send(site, range(4))
+    old = written(site, range(4))
     with connect(settings.database_address) as connection:
         connection.execute(
             "UPDATE uploads SET finished_at = now() - interval '30 days 1 minute' WHERE id = %s",
@@ -314,8 +320,8 @@ async def test_what_has_merged_nothing_or_is_too_old_is_not_undone(
 async def test_undoing_waits_for_a_merge_under_way_and_keeps_whom_it_changed(
     site: Site, system: System, operator: User, settings: Settings
 ) -> None:
-    send(site, range(3))
-    wrong = send(site, range(6), Surname="Wrong")
+    written(site, range(3))
+    wrong = written(site, range(6), Surname="Wrong")
     later = uuid4()
     with connect(settings.database_address) as merging:
         merging.execute(
@@ -336,9 +342,9 @@ async def test_undoing_waits_for_a_merge_under_way_and_keeps_whom_it_changed(
 async def test_of_two_who_undo_at_once_one_does(
     site: Site, system: System, operator: User, settings: Settings
 ) -> None:
-    send(site, range(2))
+    written(site, range(2))
     before = dump(settings)
-    wrong = send(site, range(50), Surname="Wrong")
+    wrong = written(site, range(50), Surname="Wrong")
     outcomes = await asyncio.gather(
         *(undone(system, operator, wrong) for _ in range(4)), return_exceptions=True
     )
@@ -350,8 +356,8 @@ async def test_of_two_who_undo_at_once_one_does(
 async def test_a_fault_in_the_middle_changes_nothing(
     site: Site, system: System, operator: User, settings: Settings
 ) -> None:
-    send(site, range(2))
-    wrong = send(site, range(4), Surname="Wrong")
+    written(site, range(2))
+    wrong = written(site, range(4), Surname="Wrong")
     tables = dump(settings), changes(settings), dump(settings, "uploads", "id")
     with connect(settings.database_address) as connection:
         connection.execute("ALTER TABLE uploads ADD CHECK (undone_at IS NULL)")
@@ -375,10 +381,10 @@ async def test_the_command_line_counts_first_and_undoes_for_real(
     site: Site, settings: Settings, tmp_path: Path, make_user: MakeUser
 ) -> None:
     await make_user()
-    send(site, range(2))
+    written(site, range(2))
     before = dump(settings)
-    wrong = send(site, range(3), Surname="Wrong")
-    later = send(site, range(1), **{"Cell Number": "0845556666"})
+    wrong = written(site, range(3), Surname="Wrong")
+    later = written(site, range(1), **{"Cell Number": "0845556666"})
     kept = tmp_path / "kept.csv"
     dry, _ = await rollbook(settings, "undo", str(wrong), "--json")
     assert (dry["dry_run"], dry["removed"], dry["restored"], dry["kept"]) == (True, 1, 1, 1)
@@ -428,7 +434,7 @@ async def _somebody_waits(system: System) -> None:
 async def test_what_an_upload_emptied_on_purpose_comes_back(
     site: Site, system: System, operator: User, settings: Settings
 ) -> None:
-    send(site, range(4))
+    written(site, range(4))
     before = dump(settings)
     done = emptying(site, range(4))
     assert done.upload["emptied"] == {"cell_number": 4}
@@ -440,7 +446,7 @@ async def test_what_an_upload_emptied_on_purpose_comes_back(
 async def test_a_later_upload_that_empties_it_too_confirms_an_emptied_field(
     site: Site, system: System, operator: User, settings: Settings
 ) -> None:
-    send(site, range(3))
+    written(site, range(3))
     first = emptying(site, range(3))
     again = emptying(site, range(2))
     assert again.outcomes["unchanged"] == 2

@@ -13,7 +13,8 @@ import pytest
 from rollbook.backends import schema
 from rollbook.members import duplicates
 from rollbook.uploads import retention, undo
-from tests.files import csv_file, id_number, member, members
+from tests.files import id_number, member, members
+from tests.recorded import recorded
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -32,11 +33,6 @@ PEOPLE = (ALONE, CHANGED, CONFIRMED, EDITED, JOINED)
 ALONE_TOO = 5
 #: Members to whom others are joined.
 OTHERS = range(10, 16)
-
-
-def send(site: Site, *rows: dict[str, str]) -> UUID:
-    upload_id: UUID = site.send(csv_file(rows), "members.csv").upload["id"]
-    return upload_id
 
 
 def remove(site: Site, *numbers: int) -> UUID:
@@ -82,11 +78,11 @@ def present(site: Site, people: tuple[int, ...] = PEOPLE) -> set[int]:
 
 async def held_by_several(site: Site, system: System, user: User) -> dict[str, UUID]:
     """All people, created by one file, and what has held them since."""
-    send(site, *(member(number) for number in OTHERS))
-    made = {"created": send(site, *(member(number) for number in (*PEOPLE, ALONE_TOO)))}
+    recorded(site, *(member(number) for number in OTHERS))
+    made = {"created": recorded(site, *(member(number) for number in (*PEOPLE, ALONE_TOO)))}
     # This one writes all its members, and so claims none of them.
-    made["changed"] = send(site, member(CHANGED, Surname="Changed"))
-    made["confirmed"] = send(site, member(CONFIRMED))
+    made["changed"] = recorded(site, member(CHANGED, Surname="Changed"))
+    made["confirmed"] = recorded(site, member(CONFIRMED))
     write(site, "UPDATE members SET race = 'X' WHERE id_number = %s", id_number(EDITED))
     await join(site, system, user, gone=OTHERS[-1], kept=JOINED)
     return made
@@ -129,12 +125,12 @@ async def test_who_is_held_by_an_upload_or_an_edit_that_stands_is_a_member(
 async def test_of_a_person_who_was_created_again_each_upload_that_stands_counts(
     site: Site, system: System, operator: User
 ) -> None:
-    send(site, member(9))
-    made = {"A": send(site, member(0, Surname="First"))}
+    recorded(site, member(9))
+    made = {"A": recorded(site, member(0, Surname="First"))}
     before = site.members()[id_number(0)]
     made["C"] = remove(site, 0)
     # Its file confirms somebody else, so it claims all its people.
-    made["D"] = send(site, member(0, Surname="Again"), member(9))
+    made["D"] = recorded(site, member(0, Surname="Again"), member(9))
     bring_back = site.kept()
     for order in permutations(made):
         bring_back()
@@ -155,9 +151,9 @@ async def test_of_a_person_who_was_created_again_each_upload_that_stands_counts(
 async def test_of_two_lists_of_one_person_the_last_word_that_stands_counts(
     site: Site, system: System, operator: User
 ) -> None:
-    made = {"A": send(site, member(0, Surname="First"))}
+    made = {"A": recorded(site, member(0, Surname="First"))}
     made["C"] = remove(site, 0)
-    made["D"] = send(site, member(0, Surname="Again"))
+    made["D"] = recorded(site, member(0, Surname="Again"))
     made["X"] = remove(site, 0)
     bring_back = site.kept()
     for order in ("CDXA", "CXDA", "DCXA", "DCAX", "CADX", "XDCA", "DXCA", "XCDA", "ACXD"):
@@ -175,10 +171,10 @@ async def test_of_two_lists_of_one_person_the_last_word_that_stands_counts(
 async def test_a_record_that_a_second_join_replaced_comes_back(
     site: Site, system: System, operator: User
 ) -> None:
-    send(site, member(0, Surname="First"), member(1))
+    recorded(site, member(0, Surname="First"), member(1))
     before = site.members()[id_number(0)]
     pair = await join(site, system, operator, gone=0, kept=1)
-    again = send(site, member(0, Surname="Again"))
+    again = recorded(site, member(0, Surname="Again"))
     assert await join(site, system, operator, gone=0, kept=1) == pair
     await undone(system, operator, again)
     assert await duplicates.separate(system, operator, pair, reason="two people")
@@ -206,8 +202,8 @@ async def test_an_upgrade_decides_of_what_was_undone_before(
 async def test_a_list_is_undone_after_the_claims_that_held_its_members_are_gone(
     site: Site, system: System, operator: User
 ) -> None:
-    created = send(site, *members(2))
-    confirmed = send(site, member(0))
+    created = recorded(site, *members(2))
+    confirmed = recorded(site, member(0))
     removed = remove(site, 0, 1)
     days = dict.fromkeys((created, confirmed), 25)
     for upload_id, age in {**days, removed: 5}.items():
@@ -235,7 +231,7 @@ async def test_a_list_is_undone_while_the_upload_that_created_its_members_is(
     site: Site, system: System, operator: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second one waits, and sees what the first has decided."""
-    created = send(site, *members(2))
+    created = recorded(site, *members(2))
     removed = remove(site, 0, 1)
     decided, go_on = asyncio.Event(), asyncio.Event()
     carry_out = undo._carry_out
