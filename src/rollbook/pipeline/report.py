@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from rollbook.backends.database import Row
     from rollbook.spreadsheets.workbook import AnyCell, BarChart
+    from rollbook.spreadsheets.workbook.table import TableGroup
 
 #: The report's own columns while it is written. Its workbook has their names in its language.
 REGISTERED = "IEC Registered"
@@ -116,19 +117,19 @@ class ReportWriter:
     def __enter__(self) -> Self:
         with ExitStack() as opened:
             report = opened.enter_context(self._report)
-            refused = opened.enter_context(self._refused)
             self._sheets = report.begin_tables(_part_names(), row_fill=_FILL)
             self._changes = report.begin_tables([phrase("report.sheet.changes")])
-            self._refused_rows = refused.begin_tables([phrase("refused.sheet")])
             self._opened = opened.pop_all()
-        self._is_finished = self._has_refused = False
+        self._is_finished = False
+        # Most files have no refused row, and a small one would wait for its workbook.
+        self._refused_rows: TableGroup | None = None
         return self
 
     def __exit__(self, *raised: Any) -> None:
         self._opened.__exit__(*raised)
         if not self._is_finished:
             self._report_path.unlink(missing_ok=True)
-        if not (self._is_finished and self._has_refused):
+        if not (self._is_finished and self._refused_rows is not None):
             self._refused_path.unlink(missing_ok=True)
 
     def add(self, rows: pl.DataFrame, lines: pl.DataFrame, problems: pl.DataFrame) -> None:
@@ -145,7 +146,13 @@ class ReportWriter:
         if self._keeper is not None:
             self._keeper.add(table, changes)
         refused = table.filter(pl.col(_FILL).is_in(REFUSED))
-        self._has_refused = self._has_refused or refused.height > 0
+        if refused.height:
+            self._add_refused(refused, problems)
+
+    def _add_refused(self, refused: pl.DataFrame, problems: pl.DataFrame) -> None:
+        if self._refused_rows is None:
+            workbook = self._opened.enter_context(self._refused)
+            self._refused_rows = workbook.begin_tables([phrase("refused.sheet")])
         undecided = problems.filter(pl.col("code").is_in(UNDECIDED))[ROW_NUMBER]
         frame = _refused_rows(
             refused, self._headers, undecided if self._asks_about_repeats else None
@@ -159,7 +166,8 @@ class ReportWriter:
         self._is_finished = True
         self._opened.close()
         kept = self._keeper.finish(cells, chart) if self._keeper is not None else None
-        return Files(self._report_path, self._refused_path if self._has_refused else None, kept)
+        refused = None if self._refused_rows is None else self._refused_path
+        return Files(self._report_path, refused, kept)
 
 
 def write_again(

@@ -7,7 +7,7 @@ import contextlib
 import datetime as dt
 import errno
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 import pytest
@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from rollbook import clock, config
 from rollbook.accounts.users import issue_token
 from rollbook.backends.database import connect
-from rollbook.backends.files import FileStore, source_key
+from rollbook.backends.files import FileStore, refused_key, report_key, source_key
 from rollbook.cli.purge import purge
 from rollbook.errors import (
     ConflictError,
@@ -90,10 +90,13 @@ async def keys(system: System, upload_id: UUID) -> set[str]:
     }
 
 
-async def four_uploads(system: System, user: User, *, by_worker: bool = False) -> dict[str, UUID]:
+async def four_uploads(
+    system: System, user: User, *, by: Literal["rows", "pipeline", "worker"] = "rows"
+) -> dict[str, UUID]:
     """One that completed with a refused row, one that failed, a dry run, and one that waits.
 
-    The queue has a history of what a worker has done.
+    By rows, what ended has the files that it would have, and its ends in the record, and no more.
+    By the pipeline, it has members and outcomes too; by a worker, the queue has its history.
     """
     bad = [*members(3), member(7, **{"ID Number": "8001015009088"})]
     found = {
@@ -101,10 +104,43 @@ async def four_uploads(system: System, user: User, *, by_worker: bool = False) -
         "failed": await sent(system, user, b"a,b\n1,2\n" * 20),
         "dry": await sent(system, user, csv_file(members(3, start=50)), dry_run=True),
     }
-    async with working(system) if by_worker else contextlib.nullcontext():
-        for upload_id in found.values():
-            await (ended if by_worker else finished)(system, user, upload_id)
+    async with working(system) if by == "worker" else contextlib.nullcontext():
+        for name, upload_id in found.items():
+            if by == "rows":
+                await end(system, user, upload_id, name)
+            else:
+                await (ended if by == "worker" else finished)(system, user, upload_id)
     return {**found, "waiting": await sent(system, user, csv_file(members(2, start=90)))}
+
+
+async def end(system: System, user: User, upload_id: UUID, name: str) -> None:
+    """Leave the end of an upload in the record and in the store."""
+    written = {
+        "completed": {"report_key": report_key, "refused_key": refused_key},
+        "failed": {},
+        "dry": {"report_key": report_key},
+    }[name]
+    keys_ = {column: key(upload_id, 1) for column, key in written.items()}
+    for key in keys_.values():
+        await system.store.receive(key, one_chunk(key.encode()))
+    error = "There is no column." if name == "failed" else None
+    with connect(system.settings.database_address) as connection:
+        connection.execute(
+            "UPDATE uploads SET status = %s, attempt = 1, started_at = now(), error = %s,"
+            " error_code = %s, finished_at = clock_timestamp(), report_key = %s, refused_key = %s"
+            " WHERE id = %s",
+            (
+                "completed" if error is None else "failed", error, error and "no_id_column",
+                keys_.get("report_key"), keys_.get("refused_key"), upload_id,
+            ),
+        )  # fmt: skip
+    await system.queue.remove(upload_id)
+    if name == "completed":
+        await control.forget_source(system, await lookup.get(system, user, upload_id))
+
+
+async def one_chunk(content: bytes) -> AsyncIterator[bytes]:
+    yield content
 
 
 @contextlib.contextmanager
@@ -140,7 +176,7 @@ async def test_what_is_gone_and_what_stays_at_each_age(
     system: System, settings: Settings, make_user: MakeUser, later: Later
 ) -> None:
     user = await make_user()
-    ids = await four_uploads(system, user, by_worker=True)
+    ids = await four_uploads(system, user, by="worker")
     all_kept = {
         "completed": {"report", "refused"},
         "failed": {"source"},
@@ -208,7 +244,7 @@ async def test_outcomes_of_rows_go_after_a_year_and_every_route_says_so(
     make_user: MakeUser,
 ) -> None:
     user = await make_user(role=Role.SUPER_ADMIN)
-    ids = await four_uploads(system, user)
+    ids = await four_uploads(system, user, by="pipeline")
     asked = ids["dry"]
     with connect(settings.database_address) as connection:
         # The voter roll is still being asked about the rows of this one.
@@ -386,15 +422,12 @@ async def test_orphans_are_found_from_the_store_itself_and_nothing_else_is_touch
     user = await make_user()
     ids = await four_uploads(system, user)
 
-    async def content() -> AsyncIterator[bytes]:
-        yield b"left behind"
-
     orphan = source_key(uuid4(), "csv")
     beaten = f"{ids['completed']}/report-9.xlsx"
     waiting = f"{ids['waiting']}/report-9.xlsx"
     foreign = ("somebody.txt", f"{uuid4()}/notes.txt", "not-an-upload/source.csv")
     for key in (orphan, beaten, waiting, *foreign):
-        await system.store.receive(key, content())
+        await system.store.receive(key, one_chunk(b"left behind"))
     # Young ones may be files that are being received, whose record comes afterwards.
     assert (await retention.holdings(system)).orphans == 0
     assert await retention.run_once(system) == Purged()
@@ -486,14 +519,11 @@ async def test_an_orphan_that_can_not_be_removed_keeps_no_other_step_from_its_wo
     system: System, make_user: MakeUser, later: Later, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each round would end there, and what the database holds would stay for ever."""
-    await four_uploads(system, await make_user(), by_worker=True)
-
-    async def content() -> AsyncIterator[bytes]:
-        yield b"left behind"
+    await four_uploads(system, await make_user(), by="worker")
 
     orphans = [source_key(uuid4(), "csv") for _ in range(3)]
     for key in orphans:
-        await system.store.receive(key, content())
+        await system.store.receive(key, one_chunk(b"left behind"))
     unlink = FileStore._unlink
 
     def refused(store: FileStore, key: str) -> int:
@@ -760,7 +790,7 @@ async def test_stored_reports_are_listed_counted_downloaded_and_deleted(
     api: httpx.AsyncClient, system: System, settings: Settings, make_user: MakeUser
 ) -> None:
     user = await make_user()
-    ids = await four_uploads(system, user)
+    ids = await four_uploads(system, user, by="pipeline")
     api.headers["Authorization"] = f"Bearer {issue_token(settings, user)}"
     listed = (await api.get(REPORTS)).json()["data"]
     assert [item["job_id"] for item in listed["items"]] == [

@@ -20,6 +20,7 @@ from rollbook.pipeline.summary import FILLS, Facts, words_of
 from rollbook.pipeline.tally import tally
 from rollbook.pipeline.validate import validate
 from rollbook.pipeline.verify import RESULTS
+from rollbook.spreadsheets.workbook import WorkbookWriter
 from tests.files import member
 from tests.unit.pipeline.sheets import sheet_of
 
@@ -282,8 +283,19 @@ def test_a_date_cell_has_no_midnight_that_nobody_wrote(tmp_path: Path) -> None:
     assert refused == {"Joined": days, "Paid": shown["Paid"]}
 
 
-def test_nothing_refused_is_no_file(tmp_path: Path) -> None:
-    assert written(tmp_path, sheet_of(MEMBERS[:1])).refused is None
+def test_nothing_refused_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[Path] = []
+    begin = WorkbookWriter.__enter__
+
+    def noted(writer: WorkbookWriter) -> WorkbookWriter:
+        begun.append(writer._path)
+        return begin(writer)
+
+    monkeypatch.setattr(WorkbookWriter, "__enter__", noted)
+    files = written(tmp_path, sheet_of(MEMBERS[:1]))
+    assert files.refused is None
+    # Nor is one written and thrown away.
+    assert begun == [files.report]
 
 
 def test_columns_of_the_file_that_are_called_like_ours_are_kept_beside_them(

@@ -174,7 +174,11 @@ class TableGroup:
             ]
         )
         every = pl.repeat(value=True, n=frame.height, dtype=pl.Boolean, eager=True)
-        masks = [frame.select(part).to_series() for part in parts] if parts else [every]
+        masks = [every]
+        if parts:
+            masks = frame.select(
+                part.alias(str(place)) for place, part in enumerate(parts)
+            ).get_columns()
         for start in range(0, named.height, CHUNK_ROWS):
             chosen = [mask.slice(start, CHUNK_ROWS).arg_true() for mask in masks]
             self._ask(named.slice(start, CHUNK_ROWS), columns, chosen)

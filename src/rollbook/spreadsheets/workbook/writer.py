@@ -7,6 +7,7 @@ finished; until then its rows wait, deflated, in ``table``.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias
 from xml.sax.saxutils import escape, quoteattr
@@ -244,10 +245,7 @@ class WorkbookWriter:
             + (f' style="{style}"/>' if style is not None else "/>")
             for number, (width, style) in enumerate(zip_longest(widths, styles), start=1)
         )
-        header = "".join(
-            cell_xml(f"{letters_of(index)}1", self._looks[Look.HEADER], title)
-            for index, title in enumerate(titles or ())
-        )
+        header = _header(tuple(titles or ()), self._looks[Look.HEADER])
         start = (
             f'{HEAD}<worksheet xmlns="{SHEET_NAMESPACE}" xmlns:r="{RELATIONS}">'
             '<sheetPr><pageSetUpPr fitToPage="1"/></sheetPr>'
@@ -296,6 +294,14 @@ class WorkbookWriter:
 _WIDEST_ALONE: Final = 80
 #: Printed, a sheet is as wide as a page.
 _PAGE_SETUP: Final = '<pageSetup orientation="landscape" fitToHeight="0"/>'
+
+
+@lru_cache(maxsize=4)
+def _header(titles: tuple[str, ...], style: int) -> str:
+    """The cells of a header row; the tables of a workbook often share one."""
+    return "".join(
+        cell_xml(f"{letters_of(index)}1", style, title) for index, title in enumerate(titles)
+    )
 
 
 def _shortened(name: str, units: int) -> str:
