@@ -1,4 +1,7 @@
-"""A running ``rollbook up``, started as an operator would."""
+"""A running ``rollbook up``, as a copy of a process with loaded modules.
+
+The demo starts cold, with all that it starts; and what else an operator starts, in test_up.py.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from tests import warm_process
 from tests.files import csv_file
 from tests.waiting import PATIENCE_S, printed, until
 
@@ -66,8 +70,8 @@ class Running:
 
 def start(data: Path, **more: str) -> Running:
     """Start the system and return when it says that it is ready."""
-    process = subprocess.Popen(
-        rollbook("up"),
+    process = warm_process.start(
+        "up",
         cwd=data.parent,
         env=environment(data, ROLLBOOK_ADMIN_EMAIL=EMAIL, ROLLBOOK_ADMIN_PASSWORD=PASSWORD, **more),
         stdout=subprocess.PIPE,

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SOFFICE = shutil.which("soffice")
+#: Each of them is asked for at the simulated voter roll.
+ROWS = 100
 STAGES = ("read", "normalise", "validate", "match", "verify", "merge", "report")
 
 
@@ -48,7 +50,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
         "REDIS_PORT": "1",
     }
     done = subprocess.run(
-        rollbook("demo", "--rows", "200", "--voter-roll", "--folder", str(folder)),
+        rollbook("demo", "--rows", str(ROWS), "--voter-roll", "--folder", str(folder)),
         cwd=folder,
         env=environment(folder / "data", **own),
         capture_output=True,
@@ -77,7 +79,7 @@ def test_the_demo_shows_outcomes_that_add_up_and_the_seconds_of_each_stage(
 ) -> None:
     text, folder = shown
     outcomes = _numbers(text, OUTCOMES)
-    assert sum(outcomes.values()) == _numbers(text, ["all rows"])["all rows"] == 200
+    assert sum(outcomes.values()) == _numbers(text, ["all rows"])["all rows"] == ROWS
     assert outcomes["inserted"] > 0
     seconds = _numbers(text, [*STAGES, "total"])
     total = seconds.pop("total")
@@ -120,7 +122,7 @@ def test_libreoffice_opens_the_report_of_the_demo_with_its_sheets_and_rows(
         assert sheets[0].shape == sheets[1].shape
         assert sheets[0].columns == sheets[1].columns
     rows = theirs.load_sheet("All Uploaded Rows", dtypes="string").to_polars()
-    assert rows.height == 200
+    assert rows.height == ROWS
     assert rows["ID Number"].equals(
         ours.load_sheet("All Uploaded Rows", dtypes="string").to_polars()["ID Number"]
     )

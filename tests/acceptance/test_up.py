@@ -6,7 +6,6 @@ import json
 import re
 import signal
 import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ import psutil
 
 from rollbook.cli.sample_file import write_sample
 from tests import cluster, warm_process
-from tests.acceptance.conftest import WATCHED, Running, environment
+from tests.acceptance.conftest import WATCHED, Running, environment, rollbook
 from tests.faults.site import until
 from tests.files import csv_file
 from tests.integration.service.test_observe import value
@@ -177,11 +176,24 @@ def test_a_second_system_on_the_same_folder_is_refused_with_a_sentence(running: 
     assert "Traceback" not in second.stderr
 
 
+def cold(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a command as an operator does: these two start cold nowhere else."""
+    return subprocess.run(
+        rollbook(*arguments),
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+
+
 def test_a_second_system_on_the_same_port_is_refused_before_it_starts_anything(
     running: Running, tmp_path: Path
 ) -> None:
     data, port = tmp_path / "data", running.url.rpartition(":")[2]
-    second = warm_process.ran("up", env=environment(data, ROLLBOOK_PORT=port), text=True)
+    second = cold("up", env=environment(data, ROLLBOOK_PORT=port))
     assert second.returncode == 2
     assert f"Port {port} of 127.0.0.1 can't be used (Address already in use)." in second.stderr
     assert not data.exists()
@@ -191,24 +203,9 @@ def test_a_process_whose_supervisor_ends_before_the_engines_run_begins_nothing(
     tmp_path: Path,
 ) -> None:
     data = tmp_path / "data"
-    left = warm_process.ran("worker", "--supervised", env=environment(data))
-    assert (left.returncode, left.stdout, left.stderr) == (0, b"", b"")
+    left = cold("watch", "--supervised", env=environment(data))
+    assert (left.returncode, left.stdout, left.stderr) == (0, "", "")
     assert not data.exists()
-
-
-#: Runs many commands in one process: each would load the libraries for a second.
-COMMANDS = """
-import json, sys
-from rollbook.__main__ import main
-for arguments in json.loads(sys.argv[1]):
-    sys.argv = ["rollbook", *arguments]
-    code = 0
-    try:
-        main()
-    except SystemExit as end:
-        code = end.code or 0
-    print(f"ended with {code}", flush=True)
-"""
 
 
 def test_commands_on_the_machine_reach_the_running_system(running: Running, tmp_path: Path) -> None:
@@ -229,19 +226,21 @@ def test_commands_on_the_machine_reach_the_running_system(running: Running, tmp_
         (("queue", "stats"), 0, "paused"),
         (("queue", "resume"), 0, ""),
     ]
-    done = subprocess.run(
-        [sys.executable, "-c", COMMANDS, json.dumps([arguments for arguments, _, _ in wanted])],
-        env=environment(running.data, PYTHONUNBUFFERED="1"),
+    process = warm_process.start_module(
+        "tests.acceptance.commands",
+        json.dumps([arguments for arguments, _, _ in wanted]),
+        env=environment(running.data),
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        check=False,
-        timeout=PATIENCE_S,
     )
-    assert "Traceback" not in done.stdout
-    said = re.split(r"^ended with (\d+)\n", done.stdout, flags=re.MULTILINE)
+    with process:
+        printed_in_all, _ = process.communicate(timeout=PATIENCE_S)
+    assert "Traceback" not in printed_in_all
+    said = re.split(r"^ended with (\d+)\n", printed_in_all, flags=re.MULTILINE)
     found = list(zip(wanted, said[::2], said[1::2], strict=False))
-    assert len(found) == len(wanted), done.stdout
+    assert len(found) == len(wanted), printed_in_all
     for (arguments, code, text), printed_text, ended in found:
         assert (arguments, int(ended)) == (arguments, code), printed_text
         assert text in printed_text, arguments

@@ -6,10 +6,11 @@ import contextlib
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from tests import warm_process
 from tests.waiting import kill
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def running(
     settings: Settings,
     log: Path,
     *,
-    program: Sequence[str] = ("-m", "rollbook"),
+    module: str | None = None,
     through: Sequence[str] = (),
     **more: str,
 ) -> Iterator[psutil.Process]:
@@ -35,8 +36,8 @@ def running(
         command: the command, such as ``worker``.
         settings: what they are to use.
         log: the file for what they say.
-        program: what Python runs.
-        through: a program that starts it, such as one that changes the user.
+        module: a module of the tests whose ``main`` takes the command, in place of ``rollbook``.
+        through: a program that starts it, such as one that changes the user; then it starts cold.
         more: further environment.
     """
     assert settings.secret_key is not None
@@ -51,14 +52,16 @@ def running(
         **more,
     }
     with log.open("wb") as out:
-        process = subprocess.Popen(
-            [*through, sys.executable, *program, command],
-            cwd=log.parent,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-        )
+        how: dict[str, Any] = {
+            "env": environment, "stdin": subprocess.DEVNULL, "stdout": out, "stderr": out,
+        }  # fmt: skip
+        if module is not None:
+            process = warm_process.start_module(module, command, **how)
+        elif through:
+            program = [*through, sys.executable, "-m", "rollbook", command]
+            process = subprocess.Popen(program, cwd=log.parent, **how)
+        else:
+            process = warm_process.start(command, cwd=log.parent, **how)
     try:
         yield psutil.Process(process.pid)
     finally:

@@ -13,7 +13,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import defaultdict
@@ -41,7 +40,7 @@ from tests.files import csv_file, members
 from tests.waiting import join, kill
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
     from uuid import UUID
 
@@ -165,13 +164,8 @@ class Site:
 
     # --- processes ----------------------------------------------------------------------------
 
-    def run(
-        self, command: str, *, program: Sequence[str] = (), **more: str
-    ) -> subprocess.Popen[bytes]:
-        """Start ``rollbook worker`` or ``rollbook serve``, with more environment.
-
-        A program is what Python runs in place of ``rollbook``.
-        """
+    def run(self, command: str, **more: str) -> subprocess.Popen[bytes]:
+        """Start ``rollbook worker`` or ``rollbook serve``, with more environment."""
         environment = {
             **os.environ,
             **{f"ROLLBOOK_{name.upper()}": str(value) for name, value in self._pace.items()},
@@ -182,17 +176,14 @@ class Site:
             "ROLLBOOK_LOG_FORMAT": "human",
             **more,
         }
-        options: dict[str, Any] = {
-            "cwd": self.folder,
-            "env": environment,
-            "stdin": subprocess.DEVNULL,
-            "stdout": self._log,
-            "stderr": self._log,
-        }
-        if program:
-            process = subprocess.Popen([sys.executable, *program, command], **options)
-        else:
-            process = warm_process.start(command, **options)
+        process = warm_process.start(
+            command,
+            cwd=self.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+        )
         self._processes.append(process)
         return process
 

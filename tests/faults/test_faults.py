@@ -31,7 +31,7 @@ pytestmark = pytest.mark.parametrize("seed", list(seeds()), ids="seed{}".format)
 
 #: Rows of a file whose attempt takes long enough to be hit in each of its stages. In ``make test``
 #: each fault hits one of them.
-ROWS = 10_000 if IS_LONG else 4_000
+ROWS = 10_000 if IS_LONG else 2_000
 #: What the faults of each run hit.
 HITS: defaultdict[int, list[str | None]] = defaultdict(list)
 

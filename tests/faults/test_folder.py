@@ -11,7 +11,7 @@ import pytest
 
 from rollbook.backends.database import connect
 from rollbook.service.system import open_system
-from tests.faults.site import QUICK, Site, seeds, until
+from tests.faults.site import IS_LONG, QUICK, Site, seeds, until
 from tests.faults.test_retries import small_disk
 from tests.integration.folder import watching
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rollbook.config import Settings
 
 #: So many files at a time, and then a kill in the midst of taking them.
-FILES, KILLS = 25, 3
+FILES, KILLS = (25, 3) if IS_LONG else (12, 2)
 
 
 @pytest.fixture

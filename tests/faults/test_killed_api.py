@@ -29,18 +29,6 @@ if TYPE_CHECKING:
     MakeUser = Callable[..., Awaitable[User]]
 
 
-#: An API that is killed when the file is in the store and its upload isn't recorded yet.
-KILLED_BEFORE_THE_RECORD = """
-import os, signal
-from rollbook.uploads import receive
-async def record(*_, **__):
-    os.kill(os.getpid(), signal.SIGKILL)
-receive.record = record
-from rollbook.cli import main
-main()
-"""
-
-
 async def test_an_api_that_is_killed_before_it_records_a_stored_file_leaves_nothing_for_good(
     system: System,
     make_user: MakeUser,
@@ -57,8 +45,8 @@ async def test_an_api_that_is_killed_before_it_records_a_stored_file_leaves_noth
         "Authorization": f"Bearer {issue_token(settings, user)}",
         "Idempotency-Key": "one-file",
     }
-    program = ("-c", KILLED_BEFORE_THE_RECORD)
-    with running("serve", settings, log, program=program, ROLLBOOK_PORT=str(port)) as process:
+    module = "tests.faults.killed_before_the_record"
+    with running("serve", settings, log, module=module, ROLLBOOK_PORT=str(port)) as process:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
 
             async def answers() -> bool:

@@ -1,4 +1,7 @@
-"""Operators and faults in any order: every upload ends as it should."""
+"""Operators and faults in any order: every upload ends as it should.
+
+``make test`` tries two such orders, and ``make faults`` three for each of its runs.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from rollbook.accounts import users
 from rollbook.errors import ConflictError
 from rollbook.uploads import control, receive
 from rollbook.uploads.options import Options
-from tests.faults.site import Site, until
+from tests.faults.site import IS_LONG, Site, until
 from tests.files import csv_file
 
 if TYPE_CHECKING:
@@ -161,7 +164,7 @@ def test_any_order_of_acts_and_faults_leaves_every_upload_as_it_should_be(
             until(lambda: "worker started" in site.log(), "the worker runs")
             machine = seed(SEED)(Office).TestCase
             machine.settings = settings(
-                max_examples=3 * RUNS,
+                max_examples=3 * RUNS if IS_LONG else 2,
                 stateful_step_count=12,
                 deadline=None,
                 phases=[Phase.explicit, Phase.generate],

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
     from uuid import UUID
 
-#: Five windows in either case. ``make faults`` has enough requests in each to see how much of the
-#: budget is used; ``make test`` sees that it isn't passed.
-LIMIT, WINDOW_S, ROWS = (200, 10, 1000) if IS_LONG else (50, 3, 250)
+#: Five windows in ``make faults``, with enough requests in each to see how much of the budget is
+#: used, and three in ``make test``, which sees that it isn't passed.
+LIMIT, WINDOW_S, ROWS = (200, 10, 1000) if IS_LONG else (50, 3, 150)
 WORKERS = 3
 LANES = 9
 PACE: dict[str, Any] = {
@@ -101,7 +101,7 @@ def test_three_workers_use_the_budget_and_never_pass_it(
     in_the_middle = in_redis(site)
     upload = verified(site, upload_id)
     assert roll.over_budget == 0
-    assert len(roll.asked) > 5 * LIMIT
+    assert len(roll.asked) > ROWS  # the sign-ins count, too
     # On a machine that does other things too, less of it is used.
     assert share_used(roll) >= 0.95 or not IS_LONG
     assert sum(upload[f"roll_{name}"] for name in ("registered", "not_registered", "deceased",

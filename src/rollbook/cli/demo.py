@@ -66,6 +66,7 @@ def demo(
             admin_password=SecretStr(secrets.token_urlsafe(15)),
             secret_key=SecretStr(secrets.token_urlsafe(32)),
             log_level="warning",
+            concurrency=1,  # for one file: each slot's child takes a second to start
         )
         logs.configure(settings, component="demo")
         with ExitStack() as stack:
