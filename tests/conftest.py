@@ -22,12 +22,12 @@ from pydantic import SecretStr
 from redis import Redis
 
 from rollbook.accounts.users import add as add_user
-from rollbook.backends import schema
 from rollbook.config import Settings
 from rollbook.engines import Addresses, Engines
 from rollbook.model import Role, Scope, User
 from rollbook.service.system import open_system
 from tests import (
+    cluster,
     hashes,
     in_memory,
     kept_connections,
@@ -37,7 +37,7 @@ from tests import (
     waiting,
     warm_child,
 )
-from tests.databases import Databases, administer, named
+from tests.databases import Databases, administer
 
 if TYPE_CHECKING:
     import ssl
@@ -60,6 +60,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(timeouts)
     config.pluginmanager.register(skips)
     config.pluginmanager.register(order)
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        cluster.share()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -82,8 +84,10 @@ def pytest_collection() -> Generator[None, object, object]:
 @pytest.fixture(scope="session")
 def engines() -> Iterator[Addresses]:
     """The engines of this session; `fast_unsafe` is for data that nobody will miss."""
-    with in_memory.folder() as folder, Engines(folder, fast_unsafe=True) as addresses:
-        yield addresses
+    with in_memory.folder() as folder:
+        cluster.put(folder)
+        with Engines(folder, fast_unsafe=True) as addresses:
+            yield addresses
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -180,8 +184,7 @@ def kept_children() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def template(engines: Addresses) -> str:
     """The name of a migrated, empty database to copy."""
-    administer(engines, "CREATE DATABASE template_rollbook")
-    schema.migrate(named(engines, "template_rollbook"))
+    administer(engines, "CREATE DATABASE template_rollbook TEMPLATE rollbook")
     return "template_rollbook"
 
 

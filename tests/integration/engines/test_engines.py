@@ -27,6 +27,7 @@ import rollbook
 from rollbook.engines import Addresses, Engines, find_running, process
 from rollbook.engines.watchdog import is_held
 from rollbook.errors import DataFolderInUseError, EngineError
+from tests import cluster as clusters
 from tests import in_memory, warm_process
 from tests.integration.engines import owner as owning
 from tests.waiting import PATIENCE_S, join, kill, printed
@@ -138,13 +139,10 @@ def folder(base: Path) -> Path:
     return base / "data"
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Path]:
+@pytest.fixture
+def cluster() -> Path:
     """A cluster to copy, which is quicker than initdb."""
-    with in_memory.folder() as folder:
-        with Engines(folder, valkey=False, fast_unsafe=True):
-            pass
-        yield folder / "postgres"
+    return clusters.template()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import contextlib
 import datetime as dt
 import json
 import math
-import os
 import random
 import socket
 import time
@@ -31,6 +30,7 @@ from rollbook.queue.publisher import announce_budget
 from rollbook.telemetry import metrics
 from rollbook.uploads import control, lookup
 from rollbook.uploads import waits as waits_of
+from tests.faults.site import seeds
 from tests.files import csv_file, member
 from tests.integration.worker.test_worker import sent, working
 from tests.listening import PATH, STATES, Gate, Heard, Listener, Site, conforms, of_type, quick
@@ -584,10 +584,11 @@ async def test_who_was_away_too_long_gets_a_snapshot_that_says_so(
         assert [one["job_id"] for one in first["data"]["uploads"]] == [str(upload_id)]
 
 
-@pytest.mark.parametrize("seed", range(int(os.environ.get("ROLLBOOK_FAULT_RUNS", "2"))))
+@pytest.mark.parametrize("seed", list(seeds()))
 async def test_no_event_is_lost_and_none_comes_twice_over_random_breaks_and_restarts(
     system: System, settings: Settings, make_user: MakeUser, redis: Redis, seed: int
 ) -> None:
+    """One course of breaks in ``make test``, and many in ``make faults``."""
     chance = random.Random(seed)
     user = await make_user(Role.PROVINCE_ADMIN, "GP")
     other = await make_user(Role.PROVINCE_ADMIN, "WC")

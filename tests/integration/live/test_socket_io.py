@@ -584,8 +584,13 @@ async def test_a_client_that_reads_nothing_is_dropped_and_the_others_miss_nothin
             own = f"http://{address}&sid={json.loads(opened.text[1:])['sid']}"
             await http.post(own, content=sign_in.encode())
         else:
+            line = sockets.socket()
+            # What the kernels take for it: little, so that the test is quick.
+            line.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
+            host, port = site.host.split(":")
+            line.connect((host, int(port)))
             deaf = await connect(
-                f"ws://{address}", proxy=None, max_queue=1, open_timeout=PATIENCE_S
+                f"ws://{address}", sock=line, proxy=None, max_queue=1, open_timeout=PATIENCE_S
             )
             await deaf.send(sign_in)
         await until(lambda: len(site.feed.clients) == 2)
