@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     MakeUser = Callable[..., Awaitable[User]]
 
-WAYS = pytest.mark.parametrize("transports", [["polling"], ["websocket"], ["polling", "websocket"]])
-
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
@@ -77,35 +75,41 @@ async def page(
         assert await asyncio.wait_for(process.wait(), PATIENCE_S) == 0
 
 
-@WAYS
-async def test_a_page_hears_its_upload_from_position_to_end(
-    programs: Path, system: System, settings: Settings, make_user: MakeUser, transports: list[str]
+async def test_pages_hear_an_upload_from_position_to_end_by_each_transport(
+    programs: Path, system: System, settings: Settings, make_user: MakeUser
 ) -> None:
     user = await make_user()
     token = issue_token(settings, user)
     async with (
         Site(quick(settings)) as site,
         Site(quick(settings)) as second,
-        page(programs, site, token, transports) as one,
-        page(programs, second, token, transports) as other,
+        page(programs, site, token, ["polling"]) as polling,
+        page(programs, second, token, ["websocket"]) as direct,
+        page(programs, second, token, ["polling", "websocket"]) as both,
     ):
-        # With both, it may have changed to the WebSocket before it is connected.
-        assert (await one.until("connect"))["transport"] in transports
-        await other.until("connect")
+        assert (await polling.until("connect"))["transport"] == "polling"
+        assert (await direct.until("connect"))["transport"] == "websocket"
+        # It may have changed to the WebSocket before it is connected.
+        await both.until("connect")
+        pages = (polling, direct, both)
         job_id = await sent(system, user, csv_file(members(300)))
-        assert (await one.until("queue_position_update", job_id))["position"] == 1
+        for one in pages:
+            assert (await one.until("queue_position_update", job_id))["position"] == 1
         async with working(system):
-            done = await one.until("bulk_upload_complete", job_id)
-            assert await other.until("bulk_upload_complete", job_id) == done
-        assert done["database_stats"]["inserts"] == 300
-        stages = [STAGES.index(d["stage"]) for n, d in one.heard if n == "bulk_upload_progress"]
-        assert stages == sorted(stages)
-        # Another job of the scope, to which it subscribes.
+            done = [await one.until("bulk_upload_complete", job_id) for one in pages]
+        assert done[0]["database_stats"]["inserts"] == 300
+        assert done == [done[0]] * len(pages)
+        for one in pages:
+            stages = [STAGES.index(d["stage"]) for n, d in one.heard if n == "bulk_upload_progress"]
+            assert stages == sorted(stages)
+        # Another job of the scope, to which they subscribe.
         theirs = await sent(system, await make_user(), csv_file(members(3, start=400)))
-        one.emit("subscribe_bulk_upload_job", {"job_id": str(theirs)})
-        await one.until("queue_position_update", theirs)
+        for one in pages:
+            one.emit("subscribe_bulk_upload_job", {"job_id": str(theirs)})
+            await one.until("queue_position_update", theirs)
         async with working(system):
-            await one.until("bulk_upload_complete", theirs)
+            for one in pages:
+                await one.until("bulk_upload_complete", theirs)
 
 
 @pytest.mark.parametrize("transports", [["polling"], ["websocket"]])
