@@ -54,6 +54,20 @@ class Page:
                 if name == wanted and (job_id is None or data["job_id"] == str(job_id)):
                     return data
 
+    async def is_let_in(self) -> bool:
+        """Whether it was connected or refused, of which one comes first."""
+        assert self._process.stdout is not None
+        line = await asyncio.wait_for(self._process.stdout.readline(), PATIENCE_S)
+        self.heard.append(tuple(json.loads(line)))
+        name, _ = self.heard[-1]
+        assert name in {"connect", "connect_error"}, name
+        return name == "connect"
+
+    async def sign_in(self, token: str) -> None:
+        """Let another client take this one's place."""
+        self.emit("sign in", {"token": token})
+        await self.until("new client")
+
     def emit(self, name: str, data: object) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps([name, data]).encode() + b"\n")
@@ -124,40 +138,29 @@ async def test_a_page_is_refused_let_go_and_comes_back(
     monkeypatch.setattr("rollbook.live.feed.ACCOUNTS_S", 0.05)
     user = await make_user()
     async with Site(quick(settings)) as site:
-        async with page(programs, site, "nonsense", transports) as refused:
-            assert "sign in" in (await refused.until("connect_error"))["message"].lower()
-        # Signed out: it is informed, and doesn't reconnect automatically.
         token = issue_token(settings, user)
-        async with page(programs, site, token, transports) as own:
-            await own.until("connect")
+        async with page(programs, site, "nonsense", transports) as client:
+            assert "sign in" in (await client.until("connect_error"))["message"].lower()
+            # Signed out: it is informed, and doesn't reconnect automatically.
+            await client.sign_in(token)
+            await client.until("connect")
             await users.sign_out(
                 system.pool, settings, await users.session(system.pool, settings, token)
             )
-            assert (await own.until("disconnect"))["reason"] == "io server disconnect"
-        async with page(programs, site, token, transports) as again:
-            await again.until("connect_error")
-        for seconds in (2, 8, 30):  # a busy machine may need longer for the sign-in
-            short = short_token(settings, user, seconds=seconds)
-            async with page(programs, site, short, transports) as expiring:
-                name = await _first(expiring)
-                if name == "connect":
-                    reason = (await expiring.until("disconnect"))["reason"]
+            assert (await client.until("disconnect"))["reason"] == "io server disconnect"
+            await client.sign_in(token)
+            await client.until("connect_error")
+            for seconds in (2, 8, 30):  # a busy machine may need longer for the sign-in
+                await client.sign_in(short_token(settings, user, seconds=seconds))
+                if await client.is_let_in():
+                    reason = (await client.until("disconnect"))["reason"]
                     assert reason == "io server disconnect"
                     break
-        # The process stops: to the page it is a lost line, and it connects to the next one.
-        async with page(programs, site, issue_token(settings, user), transports) as staying:
-            await staying.until("connect")
+            # The process stops: to the page it is a lost line, and it connects to the next one.
+            await client.sign_in(issue_token(settings, user))
+            await client.until("connect")
             port = int(site.host.rpartition(":")[2])
             await site.stop()
-            assert (await staying.until("disconnect"))["reason"] != "io server disconnect"
+            assert (await client.until("disconnect"))["reason"] != "io server disconnect"
             async with Site(quick(settings, port=port)):
-                await staying.until("reconnect")
-
-
-async def _first(client: Page) -> str:
-    """Whether it was connected or refused."""
-    assert client._process.stdout is not None
-    line = await asyncio.wait_for(client._process.stdout.readline(), PATIENCE_S)
-    name, data = json.loads(line)
-    client.heard.append((name, data))
-    return str(name)
+                await client.until("reconnect")
