@@ -168,7 +168,7 @@ def open_page(
 
     None stays at the sign-in. The tab is used again by a later test, when what it keeps is
     forgotten, and shares the loaded files with others. The page in it is signed out by then, and
-    the next person signs in on it: loading it takes half a second of a processor. One that is
+    the next person signs in on it, which takes a third of the work of loading it. One that is
     ``apart`` is closed: for a test that changes more than the page and its routes, such as the
     sockets. One that is ``elsewhere``, with a language that is preferred there, shares nothing, as
     if it were in another browser: for a test that changes the clock or the line too. ``before``

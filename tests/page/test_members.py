@@ -103,7 +103,7 @@ def test_a_member_is_found_corrected_exported_and_erased_and_others_of_a_file_ge
 
 def test_a_join_is_found_again_and_taken_back(open_page: OpenPage, site: Site) -> None:
     one, other = (
-        member(n, Firstname="Nosipho", Surname="Takeback") for n in (START + 20, START + 21)
+        member(n, Firstname="Nosipho", Surname="Takeback") for n in (START + 100, START + 101)
     )
     phone = {"Cell Number": "0829998877"}
     site.sent(csv_file([{**one, **phone}, {**other, **phone}]), "twice.csv")
