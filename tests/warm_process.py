@@ -51,7 +51,8 @@ ROOT = Path(__file__).parents[1]
 #: What long-running processes load. Nothing here reads the environment before it is used.
 MODULES = (
     "rollbook.api.app", "rollbook.api.server", "rollbook.worker.process",
-    "rollbook.folder.watcher", "rich.console", "rich.markup", "typer", "typer.rich_utils",
+    "rollbook.folder.watcher", "rollbook.service.doctor", "rich.console", "rich.markup", "typer",
+    "typer.rich_utils", "uvloop",
 )  # fmt: skip
 CHILD = "rollbook.worker.child"
 #: The commands that start other processes of ours.

@@ -47,24 +47,33 @@ def dumped(address: str) -> list[str]:
 DATA_ONLY = {"0018"}
 
 
-def down(address: str, revision: str) -> None:
-    with schema._alembic(address) as (config, connection):
-        alembic.command.downgrade(config, revision)
-        connection.commit()
-
-
-def test_down_by_each_revision_and_up_again_gives_the_same_schema(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
+async def test_down_by_each_revision_and_up_again_gives_the_same_schema_and_the_same_rows(
+    system: System, settings: Settings, make_user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each revision is compared by the catalogues, and the last one by pg_dump as well."""
+    user = await make_user()
+    address = settings.database_address
+    with connect(address) as connection:
+        account = connection.execute("SELECT * FROM users WHERE email = 'folder'").fetchone()
+    assert account is not None
+    async with working(system):
+        for owner, rows in ((user, 2), (type(user).from_row(account), 3)):
+            await ended(system, user, await sent(system, owner, csv_file(rows)))
+    before = dumped(address), kept(address)
+    down_and_up(address, monkeypatch)
+    assert (dumped(address), kept(address)) == before
+    assert await run_once(system) is not None
+
+
+def down_and_up(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Go through all revisions, down and up again, and compare what each makes."""
     script = ScriptDirectory.from_config(schema._config())
     # Alembic would read all revisions again for each one.
     monkeypatch.setattr(ScriptDirectory, "from_config", lambda _: script)
     revisions = [found.revision for found in script.walk_revisions()]  # the newest first
     assert (revisions[0], revisions[-1]) == (SCHEMA_REVISION, FIRST)
-    before = dumped(database_url)
     texts = {}
-    with schema._alembic(database_url) as (config, connection):
+    with schema._alembic(address) as (config, connection):
         for revision in revisions:
             alembic.command.downgrade(config, revision)
             connection.commit()
@@ -74,37 +83,20 @@ def test_down_by_each_revision_and_up_again_gives_the_same_schema(
             alembic.command.upgrade(config, revision)
             connection.commit()
             assert described(connection) == texts[revision], revision
-    assert dumped(database_url) == before
 
 
-async def test_uploads_and_members_outlive_the_way_down_and_up(
-    system: System, settings: Settings, make_user: MakeUser
-) -> None:
-    user = await make_user()
-    with connect(settings.database_address) as connection:
-        account = connection.execute("SELECT * FROM users WHERE email = 'folder'").fetchone()
-    assert account is not None
-    async with working(system):
-        for owner, rows in ((user, 2), (type(user).from_row(account), 3)):
-            await ended(system, user, await sent(system, owner, csv_file(rows)))
-
-    def kept() -> list[object]:
-        with connect(settings.database_address) as connection:
-            members = connection.execute("SELECT * FROM members ORDER BY id_number").fetchall()
-            uploads = connection.execute(
-                "SELECT id, owner_id, status, inserted FROM uploads ORDER BY ordinal"
-            ).fetchall()
-            users = connection.execute("SELECT * FROM users ORDER BY email").fetchall()
-        for member in members:  # what an older schema has no room for
-            assert member.pop("member_id") is not None
-            del member["expiry_is_derived"], member["created_by_row"]
-        return [members, uploads, users]
-
-    before = kept()
-    down(settings.database_address, FIRST)
-    schema.migrate(settings.database_address)
-    assert kept() == before
-    assert await run_once(system) is not None
+def kept(address: str) -> list[object]:
+    """What must outlive the way down and up."""
+    with connect(address) as connection:
+        members = connection.execute("SELECT * FROM members ORDER BY id_number").fetchall()
+        uploads = connection.execute(
+            "SELECT id, owner_id, status, inserted FROM uploads ORDER BY ordinal"
+        ).fetchall()
+        users = connection.execute("SELECT * FROM users ORDER BY email").fetchall()
+    for member in members:  # what an older schema has no room for
+        assert member.pop("member_id") is not None
+        del member["expiry_is_derived"], member["created_by_row"]
+    return [members, uploads, users]
 
 
 async def test_a_process_is_ready_on_a_schema_newer_than_itself_and_not_on_an_older_one(
