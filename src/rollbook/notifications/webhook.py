@@ -14,7 +14,9 @@ import json
 import re
 import socket
 import ssl
+import time
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,6 +45,8 @@ _NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
 #: A part of a host's name (RFC 1123, section 2.1); some have an underscore all the same.
 _LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
 _NAME_LENGTH: Final = 253
+#: How long the system's certificates are kept, in seconds.
+_TRUSTED_FOR_S: Final = 3600.0
 #: The longest pause that a receiver can ask for.
 LONGEST_WAIT_S = 12 * 3600.0
 
@@ -86,8 +90,7 @@ async def send(settings: Settings, target: Target, notification: Notification) -
     }
     is_encrypted = url.startswith("https:")
     guard = Guard(target.networks, is_encrypted=is_encrypted)
-    # Loading the certificates takes 20 ms of a processor.
-    context = ssl.create_default_context() if is_encrypted else None
+    context = _trusting(int(time.monotonic() // _TRUSTED_FOR_S)) if is_encrypted else None
     try:
         async with (
             asyncio.timeout(settings.notification_timeout_s),
@@ -116,6 +119,12 @@ async def send(settings: Settings, target: Target, notification: Notification) -
             answer_status=status,
         )
     return status
+
+
+@lru_cache(maxsize=1)
+def _trusting(_hour: int) -> ssl.SSLContext:
+    """What the system trusts in this hour: reading it holds the event loop up for 20 ms."""
+    return ssl.create_default_context()
 
 
 def payload(settings: Settings, notification: Notification) -> dict[str, Any]:

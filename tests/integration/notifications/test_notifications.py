@@ -8,6 +8,7 @@ import contextlib
 import datetime as dt
 import re
 import ssl
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -20,9 +21,9 @@ from pydantic import SecretStr
 
 from rollbook import languages
 from rollbook.backends.database import connect
-from rollbook.errors import AddressRefusedError
+from rollbook.errors import AddressRefusedError, NotificationError
 from rollbook.model import OUTCOMES, RESULTS, Role, User
-from rollbook.notifications import outbox
+from rollbook.notifications import outbox, webhook
 from rollbook.notifications.mail import compose
 from rollbook.notifications.webhook import Guard, is_public, sign
 from rollbook.notifications.worker import CONCURRENCY, deliver_due
@@ -408,6 +409,35 @@ async def test_while_a_key_is_changed_the_old_and_the_new_one_both_hold(
     both = posting(settings, receiver, webhook_secret=SecretStr(f"{new} {SECRET}"))
     await cut_short(both, make_user)
     assert verify(receiver.requests[0], new) == verify(receiver.requests[0], SECRET)
+
+
+async def test_the_systems_certificates_are_read_once_and_only_for_what_is_encrypted(
+    settings: Settings, receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moment = dt.datetime(2026, 11, 24, 12, 0, tzinfo=dt.UTC)
+    notification = outbox.Notification(
+        id="msg_1", kind="cancelled", channel="webhook", ended_at=moment, tries=0, email="a@b.org",
+        upload_id=uuid4(), sent_at=moment, file_name="a.csv", is_dry_run=False, rows_total=None,
+        rows_with_warnings=None, error_code=None, outcomes={}, roll=None, is_current=True,
+    )  # fmt: skip
+    read: list[ssl.SSLContext] = []
+    make = ssl.create_default_context
+
+    def noted(*given: Any, **named: Any) -> ssl.SSLContext:
+        read.append(make(*given, **named))
+        return read[-1]
+
+    webhook._trusting.cache_clear()
+    monkeypatch.setattr(ssl, "create_default_context", noted)
+    monkeypatch.setattr(webhook, "_TRUSTED_FOR_S", float("inf"))
+    target = webhook.of_settings(posting(settings, receiver))
+    assert await webhook.send(settings, target, notification) == 204
+    assert read == []
+    encrypted = replace(target, url="https://127.0.0.1:1/")
+    for _ in range(2):
+        with pytest.raises(NotificationError, match="can't be reached"):
+            await webhook.send(settings, encrypted, notification)
+    assert len(read) == 1
 
 
 def test_the_signature_is_that_of_the_specifications_library() -> None:
