@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import tests.no_garbage  # noqa: F401
+
+# isort: split
+
 import contextlib
 import gc
 import itertools
@@ -16,7 +20,6 @@ import httpx
 import pytest
 import redis.utils
 import structlog
-from bullmq import redis_connection
 from hypothesis import settings as hypothesis_settings
 from pydantic import SecretStr
 from redis import Redis
@@ -113,14 +116,6 @@ def one_tls_context() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("httpx._transports.default.create_ssl_context", context)
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def scripts_read_once() -> Iterator[None]:
-    """BullMQ's scripts are read once, not by each queue and worker."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(redis_connection, "loadScript", cache(redis_connection.loadScript))
         yield
 
 

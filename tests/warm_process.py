@@ -212,6 +212,7 @@ def _prctl(option: int, value: int | bytes) -> None:
 def main() -> None:
     """Load the modules, and fork for each request."""
     line = socket.socket(fileno=os.dup(0))
+    gc.disable()  # what this makes stays, and each look for garbage goes through all of it
     for module in MODULES:
         import_module(module)
     app: Any = import_module("rollbook.api.app")
@@ -221,6 +222,7 @@ def main() -> None:
     passwords._hasher = hashes.CHEAP
     gc.collect()
     gc.freeze()  # or the first collection of each copy would write to all of its memory
+    gc.enable()
     _serve(line)
 
 
