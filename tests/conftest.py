@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from rollbook.service.system import System
 
 PASSWORD = "a long enough password"
+#: Each minute, autovacuum would start a process for each database.
+QUIET = {"autovacuum_naptime": "10min"}
 _numbers = itertools.count()
 
 # The gate tries the same examples in every run: what a new example finds is a bug of long standing,
@@ -89,7 +91,7 @@ def engines() -> Iterator[Addresses]:
     """The engines of this session; `fast_unsafe` is for data that nobody will miss."""
     with in_memory.folder() as folder:
         cluster.put(folder)
-        with Engines(folder, fast_unsafe=True) as addresses:
+        with Engines(folder, fast_unsafe=True, options=QUIET) as addresses:
             yield addresses
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import select
 import time
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -85,6 +85,7 @@ def processes(address: str) -> list[int]:
     return [pgconn.backend_pid for each in kept for pgconn in each if pgconn.status == OK]
 
 
+@lru_cache(maxsize=64)
 def _place(address: str) -> tuple[str, str]:
     parts = conninfo_to_dict(address)
     return str(parts.get("host")), str(parts.get("dbname"))

@@ -311,14 +311,14 @@ def make_pool(
     A statement gets ``answer_s`` seconds. PostgreSQL itself ends one after ``statement_timeout_s``,
     or when it has waited for a lock for ``lock_timeout_s``.
     """
-    limits = {
-        "statement_timeout": statement_timeout_s,
-        "lock_timeout": lock_timeout_s,
+    settings = _server_settings(
+        keepalive,
+        statement_timeout=statement_timeout_s,
+        lock_timeout=lock_timeout_s,
         # A process that is frozen in a transaction, or whose connection has died behind a proxy,
         # gives its locks back while others still wait for them.
-        "idle_in_transaction_session_timeout": answer_s * IDLE_SHARE,
-    }
-    settings = _server_settings(keepalive, limits)
+        idle_in_transaction_session_timeout=answer_s * IDLE_SHARE,
+    )
 
     async def configure(connection: Connection) -> None:
         assert isinstance(connection, _Bounded)
@@ -379,8 +379,12 @@ def connect(
     Raises:
         ServiceUnavailableError: PostgreSQL doesn't answer.
     """
-    # The server notices within a second that a killed child is gone, and frees its locks.
-    limits = {"client_connection_check_interval": 1.0, "lock_timeout": lock_timeout_s}
+    settings = _server_settings(
+        keepalive,
+        # The server notices within a second that a killed child is gone, and frees its locks.
+        client_connection_check_interval=1.0,
+        lock_timeout=lock_timeout_s,
+    )
     try:
         connection = WatchedConnection.connect(
             address,
@@ -391,7 +395,7 @@ def connect(
             **_client_settings(keepalive),
         )
         # By statements: a pooler refuses a connection that asks for settings as it begins.
-        row = connection.execute(_server_settings(keepalive, limits)).fetchone()
+        row = connection.execute(settings).fetchone()
         connection.autocommit = False
         if answer_s is not None and row is not None:
             watch(connection, partial(_is_at_work, address, row["pid"]), answer_s)
@@ -431,7 +435,8 @@ def _client_settings(keepalive: KeepAlive) -> dict[str, Any]:
     }
 
 
-def _server_settings(keepalive: KeepAlive, limits: Mapping[str, float | None]) -> sql.Composed:
+@cache
+def _server_settings(keepalive: KeepAlive, **limits: float | None) -> bytes:
     """How the server notices that we are gone, which frees what we have locked; and its limits."""
     values = {
         "tcp_keepalives_idle": keepalive.idle_s,
@@ -451,7 +456,7 @@ def _server_settings(keepalive: KeepAlive, limits: Mapping[str, float | None]) -
         for name, value in values.items()
     ]
     # A pooler gives its clients process ids of its own.
-    return sql.SQL("SELECT {}, pg_backend_pid() AS pid").format(sql.SQL(", ").join(each))
+    return sql.SQL("SELECT {}, pg_backend_pid() AS pid").format(sql.SQL(", ").join(each)).as_bytes()
 
 
 def reason(error: psycopg.Error) -> str:
