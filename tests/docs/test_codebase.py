@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,10 +29,14 @@ def _names(tree: ast.Module | ast.ClassDef, prefix: str = "") -> set[str]:
     return found
 
 
+@cache
+def _names_of(module: str) -> set[str]:
+    return _names(ast.parse((SOURCE / module).read_text(encoding="utf-8")))
+
+
 @pytest.mark.parametrize(("module", "name"), PLACES, ids=[f"{m}:{n}" for m, n in PLACES])
 def test_every_function_that_the_page_names_is_there(module: str, name: str) -> None:
-    tree = ast.parse((SOURCE / module).read_text(encoding="utf-8"))
-    assert name in _names(tree)
+    assert name in _names_of(module)
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -208,7 +208,7 @@ def open_page(
         is_left = page in opened and _is_loaded(page, site) and page.evaluate(LEAVE, names)
         if not is_left:
             page.goto(f"{site.url}{BESIDE}")
-    _forget(site, tabs, [*free_tabs, *sharing])
+    _forget(site, tabs, sharing)
     for page in (*opened, *closed):
         if page.context is not tabs:
             page.context.close()
@@ -240,7 +240,7 @@ def _is_loaded(page: Page, site: Site) -> bool:
 
 
 def _forget(site: Site, tabs: BrowserContext, pages: list[Page]) -> None:
-    """Clear what these tabs keep, and what they share, when all have left the page.
+    """Clear what these tabs keep, and what all share, when they have left the page.
 
     One that is still at work would write to it.
     """

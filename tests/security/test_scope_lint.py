@@ -20,12 +20,17 @@ if TYPE_CHECKING:
 
 SOURCE = Path(rollbook.__file__).parent
 #: What belongs to an office, or says something of its members.
-TABLE = re.compile(
-    r"\b(?:FROM|JOIN|INTO|UPDATE|COPY|USING|LOCK TABLE)\s+(?:ONLY\s+)?(?:public\.)?"
+NAME = (
     r"(?:uploads|members|upload_rows|verifications|member_changes|undo_kept|column_mappings"
-    r"|fixable_rows|row_fixes|live_fixes|value_aliases|upload_claims|member_index|member_index_due|member_corrections|access_keys|webhooks)\b",
+    r"|fixable_rows|row_fixes|live_fixes|value_aliases|upload_claims|member_index"
+    r"|member_index_due|member_corrections|access_keys|webhooks)\b"
+)
+TABLE = re.compile(
+    r"\b(?:FROM|JOIN|INTO|UPDATE|COPY|USING|LOCK TABLE)\s+(?:ONLY\s+)?(?:public\.)?" + NAME,
     re.IGNORECASE,
 )
+#: What a module has in it that reads queries or has one on what belongs to an office.
+SIGNS = re.compile(rf"queries\(|{NAME}", re.IGNORECASE)
 #: Files of queries that no request runs directly: a service of the system runs them,
 #: which works for all offices. The modules beside each are the only ones that may read the file.
 SERVICES = {
@@ -259,7 +264,8 @@ def nodes() -> Nodes:
         (name, node)
         for path in sorted(SOURCE.rglob("*.py"))
         if not (name := path.relative_to(SOURCE).as_posix()).startswith("backends/migrations/")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if SIGNS.search(source := path.read_text(encoding="utf-8"))
+        for node in ast.walk(ast.parse(source))
         if _reads(node) or _names_a_table(node)
     ]
 
