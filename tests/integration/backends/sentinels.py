@@ -60,6 +60,8 @@ class Watched:
             certificate.private_key_and_cert_chain_pem.write_to_path(str(folder / "server.pem"))
         self.servers: list[Node] = []
         self.sentinels: list[Node] = []
+        #: By the ports of their nodes.
+        self._clients: dict[int, Redis] = {}
 
     def __enter__(self) -> Watched:
         try:
@@ -79,15 +81,21 @@ class Watched:
         until(self._is_whole, "three Sentinels and a replica that know each other")
 
     def stop(self) -> None:
+        for client in self._clients.values():
+            client.close()
         for node in (*self.sentinels, *self.servers):
             kill(node.process)
 
     def client(self, node: Node, password: str = PASSWORD) -> Redis:
+        """A client that is kept: a connection with TLS takes 20 ms of a processor."""
+        if node.port in self._clients:
+            return self._clients[node.port]
         tls: dict[str, Any] = {"ssl": True, "ssl_ca_certs": str(self.ca_file)} if self.tls else {}
-        return Redis(
+        self._clients[node.port] = Redis(
             port=node.port, host="127.0.0.1", password=password, socket_timeout=2,
             decode_responses=True, **tls,
         )  # fmt: skip
+        return self._clients[node.port]
 
     @property
     def master(self) -> Node:
@@ -97,8 +105,8 @@ class Watched:
 
     def replicated(self) -> None:
         """Wait until the replica has what the master has written so far."""
-        with self.client(self.master) as client:
-            until(lambda: self._offsets_agree(client), "the replica is up to date")
+        client = self.client(self.master)
+        until(lambda: self._offsets_agree(client), "the replica is up to date")
 
     def fail(self, number: signal.Signals) -> Node:
         """Kill or freeze the master; return it when another one has taken over."""
@@ -112,30 +120,30 @@ class Watched:
     def _is_down_after(self, silent_ms: int) -> None:
         """Set the silence after which the Sentinels choose another master."""
         for node in self.sentinels:
-            with self.client(node, SENTINEL_PASSWORD) as client:
-                client.execute_command(
-                    "SENTINEL", "SET", "members", "down-after-milliseconds", silent_ms
-                )
+            client = self.client(node, SENTINEL_PASSWORD)
+            client.execute_command(  # type: ignore[no-untyped-call]
+                "SENTINEL", "SET", "members", "down-after-milliseconds", silent_ms
+            )
 
     def _offsets_agree(self, client: Redis) -> bool:
         said: Any = client.info("replication")
         return int(said["slave0"]["offset"]) >= int(said["master_repl_offset"])
 
     def _said_master(self, node: Node) -> int:
-        with self.client(node, SENTINEL_PASSWORD) as client:
-            told: Any = client.sentinel_get_master_addr_by_name("members")
+        client = self.client(node, SENTINEL_PASSWORD)
+        told: Any = client.sentinel_get_master_addr_by_name("members")
         return int(told[1])
 
     def _is_whole(self) -> bool:
         for node in self.sentinels:
-            with self.client(node, SENTINEL_PASSWORD) as client:
-                state: Any = client.sentinel_master("members")
-                replicas: Any = client.sentinel_slaves("members")
+            client = self.client(node, SENTINEL_PASSWORD)
+            state: Any = client.sentinel_master("members")
+            replicas: Any = client.sentinel_slaves("members")
             known = [replica["flags"] for replica in replicas]
             if state["num-other-sentinels"] != 2 or known not in (["slave"], [{"slave"}]):
                 return False
-        with self.client(self.servers[1]) as client:
-            said: Any = client.info("replication")
+        client = self.client(self.servers[1])
+        said: Any = client.info("replication")
         return bool(said["master_link_status"] == "up")
 
     def _server(self, master: Node | None = None) -> Node:
@@ -211,8 +219,8 @@ class Watched:
 
     def _answers(self, node: Node, password: str) -> bool:
         assert node.process.poll() is None, "it ended"
-        with self.client(node, password) as client:
-            return bool(client.ping())
+        client = self.client(node, password)
+        return bool(client.ping())
 
 
 def _value(name: str, value: str) -> str:
@@ -223,4 +231,5 @@ def _value(name: str, value: str) -> str:
 
 def until(condition: Callable[[], bool], what: str) -> None:
     """Wait for a condition; a server that doesn't answer or Sentinels at odds count as not yet."""
-    waiting.until(condition, what, not_yet=(RedisError, OSError, ValueError, KeyError))
+    not_yet = (RedisError, OSError, ValueError, KeyError)
+    waiting.until(condition, what, pause_s=0.2, not_yet=not_yet)
