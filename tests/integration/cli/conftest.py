@@ -42,9 +42,9 @@ class Terminal:
         """Run a command beside the server, which is in the same process."""
         return await asyncio.to_thread(self.line, *arguments, typed=typed)
 
-    def sign_in(self) -> None:
-        """Be signed in."""
-        credentials.store(self.server, self.session)
+    def sign_in(self, session: SignIn | None = None) -> None:
+        """Be signed in, by default as the operator."""
+        credentials.store(self.server, session or self.session)
 
 
 @pytest.fixture

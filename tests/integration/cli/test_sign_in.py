@@ -111,7 +111,7 @@ async def test_an_account_with_a_second_factor_is_asked_for_a_code(
     assert wrong.code == ExitCode.NOT_ALLOWED
     assert "The code is wrong" in wrong.stderr
     assert not credentials.path().exists()
-    done = await terminal(*login, typed=f"{EMAIL}\n{PASSWORD}\n{codes[0]}\n")
+    done = await terminal(*login, "--email", EMAIL, typed=f"{PASSWORD}\n{codes[0]}\n")
     assert done.code == 0, done.stderr
     assert (await terminal("history")).code == 0
 

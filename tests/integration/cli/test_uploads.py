@@ -16,6 +16,7 @@ import openpyxl
 import pytest
 
 from rollbook import clock
+from rollbook.accounts.users import issue_token
 from rollbook.backends.database import fetch_all
 from rollbook.cli import credentials
 from rollbook.cli.failures import ExitCode
@@ -171,13 +172,11 @@ async def test_jobs_are_cancelled_and_retried(terminal: Terminal, file: Path) ->
 
 
 async def test_an_office_may_not_operate(
-    terminal: Terminal, make_user: Callable[..., Awaitable[User]]
+    terminal: Terminal, settings: Settings, make_user: Callable[..., Awaitable[User]]
 ) -> None:
-    from tests.conftest import PASSWORD
-
     user = await make_user(Role.PROVINCE_ADMIN, "GP")
-    login = ("login", "--server", terminal.server, "--email", user.email)
-    assert (await terminal(*login, typed=f"{PASSWORD}\n")).code == 0
+    token = issue_token(settings, user)
+    terminal.sign_in(credentials.SignIn.of_session(token, user.email, expires_in=PATIENCE_S * 10))
     done = await terminal("queue", "pause")
     assert done.code == ExitCode.NOT_ALLOWED
     assert "Only national administrators" in done.stderr
