@@ -11,7 +11,7 @@ from rollbook.languages import listed
 from rollbook.masking import masked
 from rollbook.pipeline.cells import nulls
 from rollbook.pipeline.columns import FULL_NAME, key, map_headers, unique_headers, variants
-from rollbook.pipeline.header import ROW_NUMBER, are_words, field_of, is_number, names_of, one_line
+from rollbook.pipeline.header import ROW_NUMBER, are_words, field_of, is_number, one_line
 from rollbook.pipeline.reading import Note
 from rollbook.spreadsheets.workbook.worksheet import letters_of
 
@@ -52,7 +52,7 @@ class Body:
         self._is_filled: list[bool] = []
         self._widen(len(header.texts))
         self._texts = list(header.texts)
-        self._names = names_of(header.texts)
+        self._names = [*header.names]
         self._identity = header.identity
         known, wanted = variants(), (self._identity, *_NAMES)
         #: A row of headers has one of these texts at least.

@@ -413,6 +413,15 @@ def unique_headers(wanted: Sequence[str], taken: Iterable[str] = ()) -> list[str
 
 def key(header: str) -> str:
     """A header without case, accents, spaces and punctuation, unless it has nothing else."""
+    return _cached_key(header) if len(header) <= _MOST_CACHED_CHARS else _key(header)
+
+
+@lru_cache(maxsize=4096)
+def _cached_key(header: str) -> str:
+    return _key(header)
+
+
+def _key(header: str) -> str:
     plain = unicodedata.normalize("NFKD", header).casefold()
     return "".join(filter(str.isalnum, plain)) or plain.strip()
 
@@ -461,7 +470,7 @@ def _own_headers(own: OwnFields) -> Mapping[str, tuple[str, _Rank]]:
 
 @lru_cache(maxsize=4096)
 def _cached_built_in(header: str) -> tuple[str | None, _Rank]:
-    """As ``_built_in``: the headers of a file are looked up some twenty times."""
+    """As ``_built_in``: the headers of a file are looked up many times."""
     return _built_in(header)
 
 

@@ -75,22 +75,24 @@ class Counting:
     def __init__(self) -> None:
         self._columns: defaultdict[tuple[str, str], _Longest] = defaultdict(_Longest)
         self._headers: dict[str, str] = {}
-        #: The first filled rows of a field: too few of them can't be noted.
-        self._waiting: dict[str, pl.DataFrame] = {}
+        #: The batches with the first filled rows of a field: too few of them can't be noted.
+        self._waiting: defaultdict[str, list[pl.DataFrame]] = defaultdict(list)
 
     def add(self, normalised: Normalised) -> None:
         """Look at the fields of a batch that the file has columns of."""
         frame, headers = normalised.frame, normalised.headers
         fields = [name for name in _LEAST if name in headers and frame[name].count()]
         if fields:
-            frame = frame.with_columns(person=documents.person())
+            frame = frame.select(ROW_NUMBER, *fields, person=documents.person())
         for field in fields:
-            filled = frame.select(ROW_NUMBER, "person", value=field).drop_nulls("value")
-            filled = pl.concat([self._waiting.pop(field, filled.clear()), filled])
-            if field not in self._headers and filled.height < _LEAST[field]:
-                self._waiting[field] = filled
+            batches = self._waiting[field]
+            batches.append(frame[[ROW_NUMBER, "person", field]].drop_nulls(field))
+            height = sum(batch.height for batch in batches)
+            if field not in self._headers and height < _LEAST[field]:
                 continue
             self._headers[field] = headers[field]
+            filled = pl.concat(batches).rename({field: "value"})
+            batches.clear()
             for kind, n, rest in _ways(field, filled.schema["value"]):
                 rows = filled.select(ROW_NUMBER, "person", n=n.cast(pl.Int64), rest=rest.hash())
                 self._columns[field, kind].add(rows.drop_nulls("n"))

@@ -36,16 +36,14 @@ _FILLER: Final = (
 )
 
 
+_LOWER: Final = pl.col("cell").str.to_lowercase().str.strip_prefix("'")
+_IS_SHORT: Final = pl.col("cell").str.len_bytes() <= MOST_CHARS
+_PLAIN: Final = pl.when(_IS_SHORT & _LOWER.str.contains(f"^{_ADDRESS}$")).then(_LOWER)
+
+
 def emails(texts: pl.Series) -> Understood:
     """An address in small letters."""
-    is_short = pl.col("cell").str.len_bytes() <= MOST_CHARS
-    lower = pl.col("cell").str.to_lowercase().str.strip_prefix("'")
-    found = understood(
-        texts,
-        pl.when(is_short & lower.str.contains(f"^{_ADDRESS}$")).then(lower),
-        _read,
-        pl.String(),
-    )
+    found = understood(texts, _PLAIN, _read, pl.String())
     is_doubtful = found.values.str.contains(f"{_MISTYPED}|{_FILLER}")
     return also_doubted(found, is_doubtful, "email_doubtful")
 

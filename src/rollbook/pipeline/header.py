@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -48,9 +49,9 @@ _NAMES: Final = ("firstname", "surname")
 _MOST_TITLE_WORDS: Final = 5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Header:
-    """The header row that was found."""
+    """The header row that was found; what follows from it is found out once."""
 
     #: Of its last row among all rows, from 0; the rows below it are the table's.
     index: int
@@ -67,32 +68,37 @@ class Header:
     #: no other column for certain, names another person: the name and the title.
     below_others: tuple[tuple[str, str], ...] = ()
 
-    @property
+    @cached_property
+    def names(self) -> Sequence[str]:
+        """See ``names_of``."""
+        return names_of(self.texts)
+
+    @cached_property
     def columns(self) -> ColumnMap:
         """The field of each header."""
-        return map_headers(names_of(self.texts), self.given)
+        return map_headers(self.names, self.given)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """See ``columns.fingerprint``."""
-        return fingerprint(names_of(self.texts))
+        return fingerprint(self.names)
 
     @property
     def identity(self) -> str:
         """The field by which the table says who a person is: passports where there is no other."""
         return _ID if self.columns.header(_ID) is not None else _PASSPORT
 
-    @property
+    @cached_property
     def id_column(self) -> int:
         """The column of the ID numbers, or of passport numbers where there is no other, from 0."""
-        return names_of(self.texts).index(self.columns.header(self.identity) or "")
+        return self.names.index(self.columns.header(self.identity) or "")
 
     @property
     def passport_column(self) -> int | None:
         """The column of passport numbers, from 0; that of ID numbers if it names passports too."""
         header = self.columns.header(_PASSPORT)
         if header is not None:
-            return names_of(self.texts).index(header)
+            return self.names.index(header)
         is_combined = names_passport(self.columns.header(_ID) or "")
         return self.id_column if is_combined else None
 
@@ -192,7 +198,7 @@ def find(
 
 def _without_others(header: Header) -> Header:
     """The header without the columns of another person, whose field the member's own has too."""
-    found = owners.of_others(names_of(header.texts), header.given)
+    found = owners.of_others(header.names, header.given)
     others = dict.fromkeys(name for name, _, is_certain in found if is_certain)
     return replace(header, given={**others, **header.given}) if others else header
 

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from rollbook.masking import masked
-from rollbook.pipeline.header import is_number, names_of, one_line
+from rollbook.pipeline.header import is_number, one_line
 from rollbook.pipeline.reading import Note
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _texts(rows: pl.DataFrame, header: Header) -> Iterator[str]:
     """What may be a legend: the cells of a row on a line each."""
     yield from map(_joined, rows.head(header.index).iter_rows())
     below = rows.slice(header.index + 1)
-    for column, name in enumerate(names_of(header.texts)[: rows.width]):
+    for column, name in enumerate(header.names[: rows.width]):
         if is_legend(name):
             yield from map(one_line, below.to_series(column).head(_MOST_ROWS))
     last = below.tail(_MOST_ROWS)

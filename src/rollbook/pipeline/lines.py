@@ -19,7 +19,7 @@ from rollbook.languages import MOST_LISTED, listed, phrase
 from rollbook.masking import masked
 from rollbook.pipeline import no_members
 from rollbook.pipeline.columns import FULL_NAME, ColumnMap, key, map_headers, title, unique_headers
-from rollbook.pipeline.header import ROW_NUMBER, is_number, names_of, one_line
+from rollbook.pipeline.header import ROW_NUMBER, is_number, one_line
 from rollbook.pipeline.reading import Note
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Lines:
         self.code = "member_stays" if takes_away else "below_no_members"
         self._id_column = header.id_column
         known = header.columns.known
-        names = names_of(header.texts)
+        names = header.names
         #: The columns that hold a field of the member beside the number: a lone text there may be
         #: a person's name or address.
         self._of_members = {
@@ -266,7 +266,7 @@ class Lines:
                 self._count("place_lines_unused", line)
                 return
             name = f"{title(line.field)} ({phrase('lines.above')})"
-            taken = {ROW_NUMBER, *names_of(self._header.texts), *self._columns.values()}
+            taken = {ROW_NUMBER, *self._header.names, *self._columns.values()}
             self._columns[line.field] = unique_headers([name], taken)[0]
         for smaller in PLACES[PLACES.index(line.field) + 1 :]:
             self._carried.pop(smaller, None)

@@ -100,7 +100,7 @@ def repeated(header: Header) -> list[tuple[int, int]]:
 
     Empty where those of a person don't come twice.
     """
-    names = names_of(header.texts)
+    names = header.names
     known = header.columns.known
     first: dict[str, int] = {}
     again: dict[str, int] = {}
@@ -163,7 +163,7 @@ def notes(
     unread = _table_above(rows.head(header.index), header)
     if unread:
         yield Note("table_above", len(unread), {"n": len(unread), "rows": listed(unread)})
-    names = names_of(header.texts)
+    names = header.names
     doubtful = [
         phrase("note.column_of_other.one", header=name[:30], owner=owner[:30])
         for name, owner, is_certain in owners.of_others(names, header.given)

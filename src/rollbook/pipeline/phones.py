@@ -6,6 +6,7 @@ South African numbers are read by expressions; ``phonenumbers`` checks those of 
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
@@ -55,17 +56,25 @@ _MADE_UP: Final = rf"(?:{'|'.join(digit * 7 for digit in '0123456789')}|^\+27123
 
 def phones(texts: pl.Series) -> Understood:
     """South African numbers as +27 and nine digits; other countries' as + and their digits."""
-    number = pl.col("cell")
     # Remains of numeric cells and of cells formatted as text; few columns have any.
-    if texts.str.ends_with(".0").any():
+    are_numbers = bool(texts.str.ends_with(".0").any())
+    are_marked = bool(texts.str.starts_with("'").any())
+    plain = _plain(are_numbers=are_numbers, are_marked=are_marked)
+    found = understood(texts, plain, _read, pl.String())
+    return also_doubted(found, found.values.str.contains(_MADE_UP), "phone_doubtful")
+
+
+@cache
+def _plain(*, are_numbers: bool, are_marked: bool) -> pl.Expr:
+    """The South African number that the text of the column ``cell`` is without any doubt."""
+    number = pl.col("cell")
+    if are_numbers:
         number = number.str.strip_suffix(".0")
-    if texts.str.starts_with("'").any():
+    if are_marked:
         number = number.str.strip_prefix("'")
     digits = without(number, (*SEPARATORS, "(", ")"))
     is_national = digits.str.contains(r"^(?:\+27|0027|27)?0?[1-8][0-9]{8}$")
-    national = pl.when(is_national).then(digits.str.tail(9))
-    found = understood(texts, "+27" + national, _read, pl.String())
-    return also_doubted(found, found.values.str.contains(_MADE_UP), "phone_doubtful")
+    return "+27" + pl.when(is_national).then(digits.str.tail(9))
 
 
 def _read(text: str) -> Reading:

@@ -491,7 +491,7 @@ def _sheets(opened: _Opened, most_columns: int) -> Iterator[Sheet]:
                     if name in filled and key(name) not in decision_keys()
                 ),
                 hidden_rows=hidden_rows,
-                hidden_columns=_hidden_headers(header.texts, batch.hidden_columns),
+                hidden_columns=_hidden_headers(header, batch.hidden_columns),
                 notes=(
                     *table.reading.notes,
                     *before,
@@ -519,7 +519,7 @@ def _row_problems(
     opened: _Opened, frame: pl.DataFrame, across: Sequence[tuple[int, int]], columns: ColumnMap
 ) -> pl.DataFrame:
     """The problems of rows as a whole, but for those of a text file's form."""
-    names = header_rows.names_of(opened.header.texts)
+    names = opened.header.names
     read = {column for column, name in enumerate(names) if name in columns.known}
     # Rows in which a field has its value from a merged cell to its left.
     found = [_of_rows(sorted({row for row, column in across if column in read}), "merged_across")]
@@ -560,7 +560,7 @@ def _have_value(cells: pl.DataFrame, id_column: int) -> pl.Series:
 def _used(header: Header, columns: ColumnMap) -> Mapping[str, ColumnUsed]:
     """The columns that are read, and why each is read as its field."""
     named = {key(name) for name, field in header.given.items() if field}
-    names = header_rows.names_of(header.texts)
+    names = header.names
     tiers = {names[column] for column in header.tiers}
 
     def how(name: str) -> How:
@@ -579,12 +579,11 @@ def _filled(frame: pl.DataFrame, names: Set[str]) -> set[str]:
     return {column.name for column in texts if (column != "").any()}
 
 
-def _hidden_headers(texts: Sequence[str], hidden: list[range]) -> tuple[str, ...]:
+def _hidden_headers(header: Header, hidden: list[range]) -> tuple[str, ...]:
     """The headers of the hidden columns, where the file names them."""
-    names = header_rows.names_of(texts)
     return tuple(
-        names[column]
-        for column, text in enumerate(texts)
+        header.names[column]
+        for column, text in enumerate(header.texts)
         if text and any(column in columns for columns in hidden)
     )
 

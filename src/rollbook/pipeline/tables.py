@@ -128,7 +128,9 @@ def _without_nul(rows: Rows) -> Rows:
     """The rows without a character that a workbook may hold and PostgreSQL refuses in a text."""
     holds = rows.frame.select(pl.all().str.contains(_NUL, literal=True).any())
     at_fault = [column.name for column in holds if column.item()]
-    rows.frame = rows.frame.with_columns(pl.col(at_fault).str.replace_all(_NUL, "", literal=True))
+    if at_fault:
+        without = pl.col(at_fault).str.replace_all(_NUL, "", literal=True)
+        rows.frame = rows.frame.with_columns(without)
     return rows
 
 

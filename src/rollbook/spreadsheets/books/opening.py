@@ -44,7 +44,7 @@ def marks_of(book: Book, index: int) -> Marks:
     """The marks of a sheet whose first rows were read; none of .xlsb workbooks are known."""
     if isinstance(book, XlsBook | OpenDocumentBook):
         return Marks(book.struck_rows(index))
-    if not isinstance(book, ScannedBook):
+    if not isinstance(book, ScannedBook) or not book.may_have_marks:
         return Marks()
     return marks(book.path, index)
 
@@ -70,6 +70,11 @@ class ScannedBook:
         assert opened is not None
         self.sheets: Sequence[SheetInfo] = opened.sheets
         self.is_1904: bool = opened.is_1904
+
+    @property
+    def may_have_marks(self) -> bool:
+        """Whether cells may be struck through or have comments."""
+        return self._scanned is None or self._scanned.may_have_marks
 
     def are_parts_struck(self, index: int) -> bool:
         """Whether parts of a sheet's texts were left out up to here: they are struck through."""

@@ -82,18 +82,19 @@ class Pieces:
         #: Whether there are no elements at all.
         self.is_empty = self.head.endswith(b"/>")
         self._rest = head[end + 1 :]
-        self._done = self.is_empty
+        #: Whether the last piece was taken.
+        self.is_done = self.is_empty
 
     def next(self) -> Piece | None:
         """The next piece; None at the end, when all of the part has been checked."""
-        if self._done:
+        if self.is_done:
             return None
         parts, size = [self._rest], len(self._rest)
         recent = self._rest
         while True:
             found = recent.find(self._form.end)
             if found >= 0:
-                self._done = True
+                self.is_done = True
                 self._check_tail()
                 return Piece(b"".join((*parts, _PAD)), 0, size - len(recent) + found)
             if size >= PIECE_BYTES:
@@ -121,20 +122,32 @@ class Pieces:
             pass
 
 
-def in_order(
-    take: Callable[[], Piece | None], work: Callable[[Piece], _Result]
+def in_order(pieces: Pieces, work: Callable[[Piece], _Result]) -> Iterator[_Result]:
+    """The results of the work on each piece, with both on other threads, a few pieces ahead.
+
+    One piece is all that a small part has, and needs no threads.
+    """
+    first = pieces.next()
+    if first is not None and pieces.is_done:
+        yield work(first)
+    elif first is not None:
+        yield from _ahead(first, pieces.next, work)
+
+
+def _ahead(
+    first: Piece, take: Callable[[], Piece | None], work: Callable[[Piece], _Result]
 ) -> Iterator[_Result]:
-    """The results of the work on each piece, with both on other threads, a few pieces ahead."""
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="worksheet-scan") as threads:
         waiting: deque[Future[_Result]] = deque()
         try:
-            taken = threads.submit(take)
-            while (piece := taken.result()) is not None:
+            piece: Piece | None = first
+            while piece is not None:
                 # Taking is submitted before working, because it is awaited first.
                 taken = threads.submit(take)
                 waiting.append(threads.submit(work, piece))
                 if len(waiting) > _THREADS:
                     yield waiting.popleft().result()
+                piece = taken.result()
             while waiting:
                 yield waiting.popleft().result()
         finally:

@@ -45,8 +45,10 @@ _RELATIONSHIPS: Final = "http://schemas.openxmlformats.org/officeDocument/2006/r
 _WORKBOOK: Final = "xl/workbook.xml"
 _STYLES: Final = "xl/styles.xml"
 _SHARED: Final = "xl/sharedStrings.xml"
+#: The relationships that every workbook has.
+_RELATIONS: Final = {"_rels/.rels", "xl/_rels/workbook.xml.rels"}
 #: The places where other readers look for these regardless of the relationships.
-_FIXED: Final = {f"{_RELATIONSHIPS}/styles": _STYLES, f"{_RELATIONSHIPS}/sharedStrings": _SHARED}
+_FIXED: Final = {"styles": _STYLES, "sharedStrings": _SHARED}
 _LAST_ROW: Final = re.compile(rb'<dimension ref="(?:[A-Z]{1,3}\d+:)?[A-Z]{1,3}(\d+)"')
 #: A row with two cells takes more in any spelling.
 _LEAST_ROW_BYTES: Final = 50
@@ -86,7 +88,10 @@ class Workbook:
         self.sheets: list[SheetInfo] = []
         self._parts: list[str] = []
         self._read_sheets(targets)
-        self._formats = formats(self._small(_STYLES)) if _STYLES in self._infos else []
+        styles = self._small(_STYLES) if _STYLES in self._infos else b""
+        self._formats = formats(styles) if styles else []
+        #: Whether cells may be struck through or have comments.
+        self.may_have_marks = b"strike" in styles or self._relates_sheets()
         self._shared: pl.Series | None = None
 
     def close(self) -> None:
@@ -146,7 +151,7 @@ class Workbook:
         sheet_row = last_row = 0
         blanks = 0
         hidden: list[int] = []
-        for block in in_order(pieces.next, cells.scan):
+        for block in in_order(pieces, cells.scan):
             if block.first_row <= sheet_row:
                 raise NotPlainError("rows that aren't in their order")
             sheet_row = block.last_row
@@ -179,6 +184,11 @@ class Workbook:
             raise NotPlainError("a part that isn't UTF-8")
         return content
 
+    def _relates_sheets(self) -> bool:
+        """Whether any part but the workbook refers to another, such as a sheet to its comments."""
+        names = {name.casefold() for name in self._infos if name.casefold().endswith(".rels")}
+        return bool(names - _RELATIONS)
+
     def _check_root(self) -> None:
         targets = [
             attributes["Target"].removeprefix("/")
@@ -199,7 +209,7 @@ class Workbook:
             part = (
                 target.removeprefix("/") if target.startswith(("/xl/", "xl/")) else f"xl/{target}"
             )
-            if _FIXED.get(kind, part) != part:
+            if _FIXED.get(kind.rpartition("/")[2], part) != part:
                 raise NotPlainError("styles or texts in an unusual place")
             if attributes["Id"] in targets:
                 raise NotPlainError("two relationships of one name")
@@ -237,6 +247,6 @@ class Workbook:
                     raise NotPlainError("a large table of texts")
                 pieces = Pieces(part, TABLE)
                 if not pieces.is_empty:
-                    texts = list(in_order(pieces.next, shared_texts))
+                    texts = list(in_order(pieces, shared_texts))
                     self._shared = pl.concat([NOTHING, *texts], rechunk=True)
         return self._shared
