@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 import io
-from typing import TYPE_CHECKING
+import re
+import zipfile
+from functools import cache
+from typing import TYPE_CHECKING, Final
+from xml.sax.saxutils import escape
 
 import openpyxl
+from openpyxl.utils import get_column_letter
 from stdnum import luhn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 _SPECIAL = frozenset(',"\r\n')
 HEADERS = ("ID Number", "Firstname", "Surname", "Cell Number", "Province", "Municipality", "Ward")
@@ -65,28 +70,83 @@ def workbook(
 ) -> bytes:
     """The same as an .xlsx file."""
     content = members(rows) if isinstance(rows, int) else list(rows)
-    book = openpyxl.Workbook()
-    sheet = book.active
-    assert sheet is not None
-    sheet.append(list(headers))
-    for row in content:
-        sheet.append([row.get(header) for header in headers])
-    target = io.BytesIO()
-    book.save(target)
-    book.close()
-    return target.getvalue()
+    return written([headers, *([row.get(header) for header in headers] for row in content)])
 
 
 def one_sheet(rows: Iterable[Sequence[object]], merged: Iterable[str] = ()) -> bytes:
     """A workbook of one sheet with these cells, in which some areas are merged."""
+    return written([[None if cell == "" else cell for cell in row] for row in rows], merged)
+
+
+def written(rows: Sequence[Sequence[object]], merged: Iterable[str] = ()) -> bytes:
+    """The workbook that openpyxl writes of these rows, in a tenth of its time for plain cells."""
+    merged = [*merged]
+    if merged or not any(rows) or not all(_is_plain(cell) for row in rows for cell in row):
+        return by_openpyxl(rows, merged)
+    around, before, after = _around()
+    lines = [
+        f'<row r="{number}">{"".join(_cells(row, number))}</row>'
+        for number, row in enumerate(rows, start=1)
+        if row
+    ]
+    filled = [number for number, row in enumerate(rows, start=1) if row]
+    area = f"A{filled[0]}:{get_column_letter(max(map(len, rows)))}{filled[-1]}"
+    target = io.BytesIO(around)
+    with zipfile.ZipFile(target, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr(_SHEET, f"{before % area}{''.join(lines)}{after}")
+    return target.getvalue()
+
+
+def by_openpyxl(rows: Iterable[Sequence[object]], merged: Iterable[str] = ()) -> bytes:
+    """The same with cells of any kind."""
     book = openpyxl.Workbook()
     sheet = book.active
     assert sheet is not None
     for row in rows:
-        sheet.append([None if cell == "" else cell for cell in row])
+        sheet.append(row)
     for area in merged:
         sheet.merge_cells(area)
     target = io.BytesIO()
     book.save(target)
     book.close()
     return target.getvalue()
+
+
+_SHEET: Final = "xl/worksheets/sheet1.xml"
+#: What openpyxl takes for a formula or an error, refuses, or keeps by an attribute.
+_UNUSUAL: Final = re.compile(r"^[=#]|^\s|\s$|\n|[\x00-\x08\x0b-\x1f\ufffe\uffff]")
+_MOST_CHARS: Final = 32_767
+
+
+def _is_plain(cell: object) -> bool:
+    if isinstance(cell, str):
+        return len(cell) <= _MOST_CHARS and not _UNUSUAL.search(cell)
+    return cell is None or (type(cell) is int and abs(cell) < 10**15)
+
+
+def _cells(row: Sequence[object], number: int) -> Iterator[str]:
+    for column, cell in enumerate(row, start=1):
+        place = f'r="{get_column_letter(column)}{number}"'
+        if isinstance(cell, int):
+            yield f'<c {place} t="n"><v>{cell}</v></c>'
+        elif cell == "":
+            yield f'<c {place} t="inlineStr" />'
+        elif cell is not None:
+            yield f'<c {place} t="inlineStr"><is><t>{escape(str(cell))}</t></is></c>'
+
+
+@cache
+def _around() -> tuple[bytes, str, str]:
+    """A workbook without its sheet, and the sheet before and after its rows."""
+    target = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(by_openpyxl([["x"]]))) as source,
+        zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for name in source.namelist():
+            if name != _SHEET:
+                archive.writestr(name, source.read(name))
+        sheet = source.read(_SHEET).decode()
+    before, _, rows = sheet.partition("<row")
+    before = before.replace('dimension ref="A1:A1"', 'dimension ref="%s"')
+    return target.getvalue(), before, rows[rows.index("</sheetData>") :]
