@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
@@ -345,8 +346,14 @@ def _refused_rows(
     return pl.DataFrame([*originals, number.alias(sent_row), why_refused])
 
 
+_DAY: Final = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
 def _dates(cells: pl.Series) -> pl.Series:
     """The cells as dates where all of them are."""
+    filled = cells.drop_nulls()
+    if not len(filled) or not _DAY.fullmatch(filled[0]):
+        return cells
     # Even within a method of a series, polars takes a name such as "^$" for a pattern.
     cells = cells.alias("cells")
     days = cells.str.to_date("%Y-%m-%d", strict=False)

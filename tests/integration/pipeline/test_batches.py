@@ -46,9 +46,9 @@ def test_how_a_file_is_cut_into_batches_changes_nothing(
     kind: str, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / f"sample.{kind}"
-    facts = write_sample(path, 100, seed=7, duplicate_share=0.2, invalid_share=0.1)
+    facts = write_sample(path, 70, seed=7, duplicate_share=0.2, invalid_share=0.1)
     found = []
-    for batch_rows, kept_bytes in ((30, 0), (64, 30_000), (1000, spill.KEPT_BYTES)):
+    for batch_rows, kept_bytes in ((30, 0), (40, 20_000), (1000, spill.KEPT_BYTES)):
         site.clean()
         monkeypatch.setattr(spill, "KEPT_BYTES", kept_bytes)
         done = site.send(path.read_bytes(), path.name, batch_rows=batch_rows)
@@ -62,12 +62,12 @@ def test_progress_is_told_twice_a_second_with_rows_and_their_speed(
     kind: str, site: Site, tmp_path: Path
 ) -> None:
     path = tmp_path / f"sample.{kind}"
-    write_sample(path, 500)
+    write_sample(path, 180)
     heard: list[tuple[float, Progress]] = []
     done = site.send(
         path.read_bytes(),
         path.name,
-        batch_rows=100,
+        batch_rows=30,
         report_progress=lambda progress: heard.append((time.perf_counter(), progress)),
     )
     seconds = heard[-1][0] - heard[0][0]
@@ -80,7 +80,7 @@ def test_progress_is_told_twice_a_second_with_rows_and_their_speed(
     # The sample has no blank row, so what the file says is what it has.
     assert {p.rows_total for p in reading} == {sum(done.outcomes.values())}
     assert all(p.rows_per_second for p in told if p.rows_done)
-    assert 0 < told[-1].rows_done <= 500
+    assert 0 < told[-1].rows_done <= 180
 
 
 def test_a_merge_that_came_in_between_is_in_the_report(

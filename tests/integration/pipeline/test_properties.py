@@ -1,6 +1,6 @@
 """What holds for every file, with any content.
 
-Four examples of each in the gate, twelve in ``make properties``.
+Three examples of each in the gate, twelve in ``make properties``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ HEADERS = (
 )  # fmt: skip
 #: The database is this test's own and is emptied before each example.
 FEW = settings(
-    max_examples=few(4, more=12),
+    max_examples=few(3, more=12),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -141,6 +141,9 @@ def _kind_of(series: pl.Series) -> Kind:
 
 
 def _has_too_many_digits(numbers: pl.Series) -> bool:
+    if numbers.dtype.is_integer():
+        ends = numbers.to_frame("n").select(least=pl.col("n").min(), most=pl.col("n").max())
+        return any(abs(end) >= 10**MOST_DIGITS for end in ends.row(0) if end is not None)
     # Zeros at the end of a decimal's fraction are its type's, not its value's.
     texts = numbers.cast(pl.String).str.replace(r"\.(\d*?)0*$", "$1")
     return (texts.str.strip_chars_start("-0").str.len_chars() > MOST_DIGITS).any()
