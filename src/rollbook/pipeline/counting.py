@@ -41,16 +41,30 @@ class _Longest:
     def __init__(self) -> None:
         self.rows = 0
         self.first = self.last = self.length = 0
-        #: The last row so far, with the first row of those that count up to it.
+        #: The last row so far; of the first of those that count up to it, its number and its place.
         self._open: pl.DataFrame | None = None
+        self._first = self._start = 0
 
     def add(self, filled: pl.DataFrame) -> None:
         """Take the filled rows of a batch: ``row_number``, ``person``, ``n`` and ``rest``."""
-        place = pl.int_range(self.rows, self.rows + filled.height, dtype=pl.Int64)
-        self.rows += filled.height
-        rows = filled.with_columns(place=place, first=pl.col(ROW_NUMBER), start=place)
+        if filled.is_empty():
+            return
+        rows, at = filled, self.rows
         if self._open is not None:
-            rows = pl.concat([self._open, rows])
+            rows, at = pl.concat([self._open, filled]), at - 1
+        self.rows += filled.height
+        self._open = filled.tail(1)
+        # Hardly a column of a file counts up anywhere.
+        if not (rows["n"].diff() == 1).any():
+            self._first, self._start = self._open[ROW_NUMBER][0], self.rows - 1
+            return
+        place = pl.int_range(at, at + rows.height, dtype=pl.Int64)
+        is_open = place.eq(at) if rows.height > filled.height else pl.lit(value=False)
+        rows = rows.with_columns(
+            place=place,
+            first=pl.when(is_open).then(pl.lit(self._first, pl.UInt32)).otherwise(ROW_NUMBER),
+            start=pl.when(is_open).then(pl.lit(self._start, pl.Int64)).otherwise(place),
+        )
         # The payments of one person may have a row each.
         is_next = (
             (pl.col("n").diff() == 1)
@@ -66,7 +80,7 @@ class _Longest:
         if longest is not None and length[longest] > self.length:
             self.length = length[longest]
             self.first, self.last = rows["first"][longest], rows[ROW_NUMBER][longest]
-        self._open = rows.tail(1)
+        self._first, self._start = rows["first"][-1], rows["start"][-1]
 
 
 class Counting:
