@@ -23,7 +23,7 @@ from rollbook.errors import ConflictError, NotAllowedError, NotFoundError, Servi
 from rollbook.uploads.options import Choices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from tests.command_line import CommandLine
 
@@ -164,14 +164,15 @@ def test_only_ctrl_c_ends_without_a_word(
     assert getattr(caught.value, "code", None) == code
 
 
-def _loaded_by(*arguments: str) -> set[str]:
-    """The packages that a command has imported when it ends."""
+def _loaded_by(*commands: Sequence[str]) -> set[str]:
+    """The packages that one process has imported for these commands, one after the other."""
     script = (
         "import sys\n"
         "from rollbook.__main__ import main\n"
-        f"sys.argv = ['rollbook', *{list(arguments)!r}]\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
+        f"for command in {[list(each) for each in commands]!r}:\n"
+        "  sys.argv = ['rollbook', *command]\n"
+        "  try: main()\n"
+        "  except SystemExit: pass\n"
         "print(*{name.partition('.')[0] for name in sys.modules}, sep='\\n', file=sys.stderr)"
     )
     done = subprocess.run(
@@ -185,14 +186,13 @@ HEAVY = {"polars", "psycopg", "bullmq", "redis", "fastapi", "numpy", "fastexcel"
 
 
 def test_the_version_needs_no_slow_import() -> None:
-    loaded = _loaded_by("--version")
+    loaded = _loaded_by(["--version"])
     assert "rollbook" in loaded
     assert not loaded & (HEAVY | {"asyncio", "httpx", "pydantic"})
 
 
-@pytest.mark.parametrize("asked", ["--help", "nonsense"])
-def test_the_list_of_commands_imports_none_of_them(asked: str) -> None:
-    assert not _loaded_by(asked) & (HEAVY | {"asyncio", "httpx"})
+def test_the_list_of_commands_imports_none_of_them() -> None:
+    assert not _loaded_by(["--help"], ["nonsense"]) & (HEAVY | {"asyncio", "httpx"})
 
 
 def test_the_listed_help_is_the_commands_own() -> None:
@@ -207,12 +207,10 @@ def test_the_listed_help_is_the_commands_own() -> None:
         assert listed.help == " ".join(own.split()), name
 
 
-@pytest.mark.parametrize("name", ["upload", "queue stats"])
-def test_a_command_at_a_server_needs_no_slow_import(
-    monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_a_command_at_a_server_needs_no_slow_import(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROLLBOOK_TOKEN", "rbk_x")
-    loaded = _loaded_by(*_complete(name), "--server", "http://127.0.0.1:1")
+    server = ("--server", "http://127.0.0.1:1")
+    loaded = _loaded_by(*([*_complete(name), *server] for name in ("upload", "queue stats")))
     assert "httpx" in loaded
     assert not loaded & HEAVY
 
