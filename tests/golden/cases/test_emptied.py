@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.pipeline_run import Done, Site
 
-ANN, BEN = "8001015009087", "9002280101087"
+ANN, BEN, CID = "8001015009087", "9002280101087", "8502140123180"
 FULL: Mapping[str, str] = {
     "ID Number": ANN, "Firstname": "Ann", "Surname": "Aa", "Cell": "0821234567",
     "Email": "ann@example.org", "Address": "1 Main Road", "Gender": "Male", "Ward": "12",
@@ -37,12 +38,16 @@ def said(done: Done) -> dict[str, str]:
     return {str(name): str(value) for name, value, *_ in done.sheet("Summary").iter_rows()}
 
 
-def test_without_the_option_no_text_empties_a_field(site: Site) -> None:
+def test_without_the_option_or_in_a_dry_run_no_text_empties_a_field(site: Site) -> None:
     send(site, {})
     done = send(site, {"Cell": "[empty]", "Occupation": ""}, empty_text=None)
     assert done.by_row == {2: "unchanged"}
     assert problems_of(done, "phone_unclear") == [(2, "Cell", "[empty]", None)]
     assert "Text that empties a field" not in said(done)
+    # A dry run counts what the upload would empty.
+    done = send(site, {"Cell": "[empty]"}, dry_run=True)
+    assert (done.by_row, done.upload["emptied"]) == ({2: "updated"}, {"cell_number": 1})
+    assert site.members()[ANN]["cell_number"] == "+27821234567"
 
 
 @pytest.mark.parametrize("batch_rows", [50_000, 30])
@@ -72,13 +77,6 @@ def test_the_text_empties_fields_of_every_type(site: Site, batch_rows: int) -> N
     assert "Cell Number: 1, Email: 1" in summary["Members whose field was emptied"]
     changes = done.sheet("Changes").filter(Field="Cell Number").row(0)
     assert changes[-2:] == ("+27821234567", None)
-
-
-def test_a_dry_run_counts_the_same_and_empties_nothing(site: Site) -> None:
-    send(site, {})
-    done = send(site, {"Cell": "[empty]"}, dry_run=True)
-    assert (done.by_row, done.upload["emptied"]) == ({2: "updated"}, {"cell_number": 1})
-    assert site.members()[ANN]["cell_number"] == "+27821234567"
 
 
 def test_a_new_member_has_the_field_empty_and_nothing_is_counted(site: Site) -> None:
@@ -118,26 +116,24 @@ def test_a_field_that_is_said_elsewhere_is_kept_and_flagged(site: Site) -> None:
     assert site.members()[ANN]["gender"] == "male"
 
 
-def test_what_follows_from_a_payment_goes_with_it(site: Site) -> None:
-    send(site, {})
-    done = send(site, {"Last Payment": "[empty]"})
-    member = site.members()[ANN]
-    assert {member[n] for n in ("last_payment", "expiry_date", "expiry_is_derived")} == {None}
-    assert done.upload["emptied"] == {"last_payment": 1, "expiry_date": 1}
-
-
-def test_an_expiry_date_that_a_file_gave_stays_without_its_payment(site: Site) -> None:
-    send(site, {"Expiry Date": "2030-01-01"})
-    send(site, {"Last Payment": "[empty]"})
-    assert str(site.members()[ANN]["expiry_date"]) == "2030-01-01"
-
-
-def test_an_emptied_expiry_date_is_not_derived_again(site: Site) -> None:
-    send(site, {"Expiry Date": "2030-01-01"})
-    send(site, {"Expiry Date": "[empty]"})
-    member = site.members()[ANN]
-    assert str(member["last_payment"]) == "2026-01-15"
-    assert (member["expiry_date"], member["expiry_is_derived"]) == (None, None)
+def test_an_expiry_date_goes_with_the_payment_it_follows_from_and_a_given_one_stays(
+    site: Site,
+) -> None:
+    given = {"Expiry Date": "2030-01-01"}
+    send(site, {}, {"ID Number": BEN, **given}, {"ID Number": CID, **given})
+    done = send(
+        site, {"Last Payment": "[empty]"}, {"ID Number": BEN, "Last Payment": "[empty]"},
+        {"ID Number": CID, "Expiry Date": "[empty]"},
+    )  # fmt: skip
+    names = ("last_payment", "expiry_date", "expiry_is_derived")
+    found = {number: [one[name] for name in names] for number, one in site.members().items()}
+    assert found == {
+        ANN: [None, None, None],
+        BEN: [None, dt.date(2030, 1, 1), False],
+        # One that was emptied isn't derived again.
+        CID: [dt.date(2026, 1, 15), None, None],
+    }
+    assert done.upload["emptied"] == {"last_payment": 2, "expiry_date": 2}
 
 
 def test_a_repeat_that_empties_what_the_first_row_says_differs(site: Site) -> None:

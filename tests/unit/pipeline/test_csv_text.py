@@ -32,7 +32,7 @@ ROWS = st.lists(st.tuples(CELL, CELL, CELL, CELL), min_size=1, max_size=6)
 QUICK = settings(
     suppress_health_check=list(HealthCheck),
     deadline=None,
-    max_examples=few(25, more=60),
+    max_examples=few(12, more=60),
     database=None,
 )
 

@@ -154,7 +154,7 @@ _DAYS = st.dates(dt.date(1980, 1, 1), TODAY)
 
 
 @given(days=st.lists(_DAYS, min_size=1, max_size=8), form=st.sampled_from(_WHOLE))
-@settings(max_examples=few(25, more=60), deadline=None)
+@settings(max_examples=few(12, more=60), deadline=None)
 def test_other_readers_agree_on_dates_of_one_reading(days: list[dt.date], form: str) -> None:
     texts = [day.strftime(form) for day in days]
     assert read(texts) == [(parser.parse(text).date(), None) for text in texts]
@@ -165,7 +165,7 @@ def test_other_readers_agree_on_dates_of_one_reading(days: list[dt.date], form: 
     order=st.sampled_from(sorted(_BY_ORDER)),
     randomness=st.randoms(use_true_random=False),
 )
-@settings(max_examples=few(40, more=100), deadline=None)
+@settings(max_examples=few(20, more=100), deadline=None)
 def test_a_column_of_one_order_is_never_silently_wrong(
     days: list[dt.date], order: str, randomness: random.Random
 ) -> None:
@@ -184,7 +184,7 @@ def test_a_header_that_says_the_order_decides_it(days: list[dt.date], order: str
 
 
 @given(st.lists(st.text("0123456789/-. :TZMayeivrdth'", max_size=16), min_size=1, max_size=5))
-@settings(max_examples=few(40, more=100), deadline=None)
+@settings(max_examples=few(20, more=100), deadline=None)
 def test_no_text_is_too_odd_to_be_read(texts: list[str]) -> None:
     for date, doubt in read(texts):
         assert date is None or dt.date(1927, 5, 18) <= date <= NEVER

@@ -126,7 +126,7 @@ def test_other_countries_numbers_stay_theirs() -> None:
 
 
 @given(st.text("0123456789+()-/ .xextwifor;,\u2013", max_size=40))
-@settings(max_examples=few(40, more=150), deadline=None)
+@settings(max_examples=few(20, more=150), deadline=None)
 def test_a_phone_number_is_one_of_phonenumbers_or_none(text: str) -> None:
     number, _ = one(phones, text)
     if number is not None:
@@ -178,7 +178,7 @@ def test_an_amount_is_right_flagged_or_left_out() -> None:
     assert each(amounts, expected) == expected
 
 
-@settings(max_examples=few(40, more=100))
+@settings(max_examples=few(20, more=100))
 @given(
     cents=st.integers(0, 10**6),
     decimal=st.sampled_from(".,"),
@@ -399,7 +399,7 @@ def test_any_texts_are_understood_each_by_itself(kind: str, texts: list[str | No
 
 
 @given(st.lists(st.text(max_size=20), max_size=10))
-@settings(max_examples=few(30, more=80), deadline=None)
+@settings(max_examples=few(15, more=80), deadline=None)
 def test_clean_text_stays_as_it_is(texts: list[str]) -> None:
     once = cells.clean(cells.shown(pl.Series("cell", texts, dtype=pl.String)))
     assert cells.clean(once).to_list() == once.to_list()
@@ -440,7 +440,7 @@ def test_only_odd_texts_are_changed_or_reported() -> None:
 
 
 @given(st.lists(st.one_of(st.none(), st.sampled_from(ODD), st.text(max_size=12)), max_size=10))
-@settings(max_examples=few(25, more=60), deadline=None)
+@settings(max_examples=few(12, more=60), deadline=None)
 def test_any_texts_are_cleaned_as_by_the_single_steps(texts: list[str | None]) -> None:
     check_cleaned_like_the_steps(texts)
 

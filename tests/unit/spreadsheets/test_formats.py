@@ -86,7 +86,7 @@ def test_what_a_format_shows_is_read(code: str, value: float, text: str | None) 
     ),
     some=st.lists(st.integers(1, 10**14), min_size=1, max_size=5),
 )
-@settings(max_examples=few(25, more=60), deadline=None)
+@settings(max_examples=few(12, more=60), deadline=None)
 def test_many_numbers_are_shown_as_each_of_them(parts: list[str], some: list[int]) -> None:
     # A few numbers are shown one by one.
     numbers = [*some, *range(1, 60)]

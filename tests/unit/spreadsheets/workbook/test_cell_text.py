@@ -22,7 +22,7 @@ from rollbook.spreadsheets.workbook.cell_text import (
 from tests.examples import few
 
 #: The machine may be busy with other tests: none fails for having been slow.
-UNHURRIED = settings(deadline=None, max_examples=few(40, more=100))
+UNHURRIED = settings(deadline=None, max_examples=few(20, more=100))
 FEW_AND_UNHURRIED = settings(deadline=None, max_examples=few(12, more=40))
 
 #: Beside any character: those that mean something to XML, to Excel or to our rules.
