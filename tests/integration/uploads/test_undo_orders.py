@@ -64,10 +64,13 @@ async def join(site: Site, system: System, user: User, *, gone: int, kept: int) 
     return pair_id
 
 
-async def undone(system: System, user: User, upload_id: UUID) -> Counts:
-    would = await undo.undo(system, user, upload_id, dry_run=True)
+async def undone(
+    system: System, user: User, upload_id: UUID, *, is_tried_first: bool = True
+) -> Counts:
+    """Undo an upload; ``is_tried_first``: a dry run says before what it will do."""
+    would = await undo.undo(system, user, upload_id, dry_run=True) if is_tried_first else None
     done = await undo.undo(system, user, upload_id, dry_run=False)
-    assert would.counts == done.counts
+    assert would is None or would.counts == done.counts
     return done.counts
 
 
@@ -101,7 +104,7 @@ async def test_who_is_held_by_an_upload_or_an_edit_that_stands_is_a_member(
             for number in PEOPLE
         ]
     bring_back = site.kept()
-    for order in permutations(("created", "held", "taken")):
+    for turn, order in enumerate(permutations(("created", "held", "taken"))):
         bring_back()
         assert present(site) == set()
         stands, still = {"created", "held", "taken"}, {EDITED, JOINED, CHANGED, CONFIRMED}
@@ -109,7 +112,7 @@ async def test_who_is_held_by_an_upload_or_an_edit_that_stands_is_a_member(
             stands.remove(step)
             if step == "held":
                 for name in ("changed", "confirmed"):
-                    await undone(system, operator, made[name])
+                    await undone(system, operator, made[name], is_tried_first=turn % 2 == 0)
                 if "created" in stands:
                     still -= {CHANGED, CONFIRMED}
             elif step == "taken" and by == "join":
@@ -117,7 +120,7 @@ async def test_who_is_held_by_an_upload_or_an_edit_that_stands_is_a_member(
                     is_back = await duplicates.separate(system, operator, pair, reason="two people")
                     assert is_back == ("created" in stands or number in still), (order, number)
             else:
-                await undone(system, operator, made[step])
+                await undone(system, operator, made[step], is_tried_first=turn % 2 == 0)
             held = set(PEOPLE) if "created" in stands else still
             assert present(site) == (set() if "taken" in stands else held), (order, step)
 
@@ -132,12 +135,12 @@ async def test_of_a_person_who_was_created_again_each_upload_that_stands_counts(
     # Its file confirms somebody else, so it claims all its people.
     made["D"] = recorded(site, member(0, Surname="Again"), member(9))
     bring_back = site.kept()
-    for order in permutations(made):
+    for turn, order in enumerate(permutations(made)):
         bring_back()
         stands = set(made)
         for step in order:
             stands.remove(step)
-            await undone(system, operator, made[step])
+            await undone(system, operator, made[step], is_tried_first=turn % 2 == 0)
             found = site.members().get(id_number(0))
             if "D" in stands:
                 assert found is not None, (order, step)
@@ -156,12 +159,13 @@ async def test_of_two_lists_of_one_person_the_last_word_that_stands_counts(
     made["D"] = recorded(site, member(0, Surname="Again"))
     made["X"] = remove(site, 0)
     bring_back = site.kept()
-    for order in ("CDXA", "CXDA", "DCXA", "DCAX", "CADX", "XDCA", "DXCA", "XCDA", "ACXD"):
+    orders = ("CDXA", "CXDA", "DCXA", "DCAX", "CADX", "XDCA", "DXCA", "XCDA", "ACXD")
+    for turn, order in enumerate(orders):
         bring_back()
         stands = list("ACDX")
         for step in order:
             stands.remove(step)
-            await undone(system, operator, made[step])
+            await undone(system, operator, made[step], is_tried_first=turn % 2 == 0)
             last = next((one for one in reversed(stands)), "")
             found = site.members().get(id_number(0))
             wanted = {"A": "First", "D": "Again"}.get(last)
