@@ -13,7 +13,7 @@ from rollbook.languages import phrase
 from rollbook.model import Scope
 from rollbook.pipeline import report, run, spill
 from rollbook.pipeline.merge import merge
-from tests.files import id_number, member, workbook
+from tests.files import csv_file, id_number, member, workbook
 from tests.pipeline_run import Done, Site, open_site
 
 if TYPE_CHECKING:
@@ -58,15 +58,12 @@ def test_how_a_file_is_cut_into_batches_changes_nothing(
 
 
 @pytest.mark.parametrize("kind", ["xlsx", "csv"])
-def test_progress_is_told_twice_a_second_with_rows_and_their_speed(
-    kind: str, site: Site, tmp_path: Path
-) -> None:
-    path = tmp_path / f"sample.{kind}"
-    write_sample(path, 180)
+def test_progress_is_told_twice_a_second_with_rows_and_their_speed(kind: str, site: Site) -> None:
+    content = workbook(180) if kind == "xlsx" else csv_file(180)
     heard: list[tuple[float, Progress]] = []
     done = site.send(
-        path.read_bytes(),
-        path.name,
+        content,
+        f"members.{kind}",
         batch_rows=30,
         report_progress=lambda progress: heard.append((time.perf_counter(), progress)),
     )
@@ -77,7 +74,7 @@ def test_progress_is_told_twice_a_second_with_rows_and_their_speed(
     assert [p.rows_done for p in told] == sorted(p.rows_done for p in told)
     reading = [p for p in told if p.stage == "normalise"]
     assert len(reading) >= 5
-    # The sample has no blank row, so what the file says is what it has.
+    # The file has no blank row, so what the file says is what it has.
     assert {p.rows_total for p in reading} == {sum(done.outcomes.values())}
     assert all(p.rows_per_second for p in told if p.rows_done)
     assert 0 < told[-1].rows_done <= 180
