@@ -351,11 +351,11 @@ _DAY: Final = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 def _dates(cells: pl.Series) -> pl.Series:
     """The cells as dates where all of them are."""
+    # Even within a method of a series, polars takes a name such as "^$" for a pattern.
+    cells = cells.alias("cells")
     filled = cells.drop_nulls()
     if not len(filled) or not _DAY.fullmatch(filled[0]):
         return cells
-    # Even within a method of a series, polars takes a name such as "^$" for a pattern.
-    cells = cells.alias("cells")
     days = cells.str.to_date("%Y-%m-%d", strict=False)
     is_same = days.dt.to_string("%Y-%m-%d") == cells
     has_other = (cells.is_not_null() & ~is_same.fill_null(value=False)).any()
