@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import alembic.command
 import psycopg
 import pytest
 
@@ -11,7 +12,6 @@ from rollbook.accounts.users import place_of
 from rollbook.backends import schema
 from rollbook.errors import InvalidRequestError
 from rollbook.model import Role, Scope
-from tests.integration.backends.test_migrations import down
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -74,7 +74,9 @@ def test_the_migration_gives_what_is_recorded_the_registers_spelling(database_ur
             " 'emfuleni local municipality', 'none'), (gen_random_uuid(), 'b@example.org',"
             " 'municipality_admin', 'GP', 'Somewhere', 'none')"
         )
-        down(database_url, BEFORE)
+        with schema._alembic(database_url) as (config, own):
+            alembic.command.downgrade(config, BEFORE)
+            own.commit()
         schema.migrate(database_url)
         found = connection.execute(
             "SELECT email, province, municipality FROM users WHERE email LIKE '%example.org'"
