@@ -162,6 +162,24 @@ def no_kept_loggers() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_rounds_by_themselves() -> Iterator[None]:
+    """An application in this process has no rounds of maintenance in the middle of a test.
+
+    What they are about, tests run as the rounds do, or they use ``rounds``. A server in a process
+    of its own has them.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rollbook.api.app.FIRST_ROUNDS_S", 3600)
+        yield
+
+
+@pytest.fixture
+def rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let an application in this process have its rounds of maintenance, from its start."""
+    monkeypatch.setattr("rollbook.api.app.FIRST_ROUNDS_S", 0)
+
+
 @pytest.fixture(autouse=True)
 def warm_children(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers of this process use kept children (tests/warm_child.py), but where they may not."""

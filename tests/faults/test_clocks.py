@@ -150,6 +150,7 @@ async def test_failed_sign_ins_noted_by_a_wrong_clock_lock_nobody_out(
     await users.sign_in(system.pool, settings, user.email, PASSWORD)
 
 
+@pytest.mark.usefixtures("rounds")
 @pytest.mark.parametrize("process", ["api", "watcher"])
 async def test_every_process_says_that_its_clock_differs(
     settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch, process: str

@@ -124,6 +124,7 @@ async def test_every_route_answers_while_redis_is_frozen(
         normal_after(time.monotonic() - thawed, "Redis is thawed")
 
 
+@pytest.mark.usefixtures("rounds")
 async def test_an_upload_is_recorded_while_redis_is_frozen_and_the_answer_says_so(
     make_user: MakeUser, settings: Settings, system: System
 ) -> None:

@@ -207,7 +207,7 @@ async def test_operators_hear_the_counts_and_an_office_its_own_places(
     async with site.listening(operator) as above, site.listening(office) as below:
         first = await sent(system, operator, csv_file(1))
         second = await sent(system, office, csv_file(2))
-        await system.queue.pause()
+        await control.pause(system, by=operator)
         whole = await above.until(lambda m: m["type"] == "queue_stats" and m["data"]["is_paused"])
         own = await below.until(lambda m: m["type"] == "queue_stats" and m["data"]["is_paused"])
     assert whole["data"]["positions"] == {str(first): 1, str(second): 2}
@@ -275,7 +275,7 @@ async def test_who_shares_a_snapshot_hears_how_the_queue_is_now(
         await first.next()
         await sent(system, user, csv_file(1))
         await first.until(of_type("bulk_upload_progress"))
-        await system.queue.pause()
+        await control.pause(system, by=user)
         told = await first.until(lambda m: m["type"] == "queue_stats" and m["data"]["is_paused"])
         async with site.listening(user) as second:
             shared = await second.next()
@@ -650,6 +650,7 @@ async def test_no_event_is_lost_and_none_comes_twice_over_random_breaks_and_rest
         assert [message for message in rest if message["type"] not in STATES] == since_then
 
 
+@pytest.mark.usefixtures("rounds")
 async def test_after_flushall_every_client_gets_a_new_snapshot_and_goes_on_hearing(
     system: System,
     settings: Settings,
