@@ -12,8 +12,8 @@ import hashlib
 import re
 import unicodedata
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from functools import cache, lru_cache, wraps
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from rollbook import fields, languages
 from rollbook.errors import ConfigurationError
@@ -22,9 +22,11 @@ from rollbook.pipeline import correction_words
 from rollbook.pipeline.values import written
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from rollbook.fields import OwnFields
+
+_Found = TypeVar("_Found")
 
 #: Without these a row can't become a member.
 REQUIRED = ("id_number", "firstname", "surname")
@@ -411,32 +413,35 @@ def unique_headers(wanted: Sequence[str], taken: Iterable[str] = ()) -> list[str
     return unique
 
 
+#: A longer text is no header, and would only fill the caches.
+_MOST_CACHED_CHARS: Final = 200
+
+
+def _cached(find: Callable[[str], _Found]) -> Callable[[str], _Found]:
+    """Keep what is found for a header: those of a file are looked up many times."""
+    cached = lru_cache(maxsize=4096)(find)
+
+    @wraps(find)
+    def found(header: str) -> _Found:
+        return cached(header) if len(header) <= _MOST_CACHED_CHARS else find(header)
+
+    return found
+
+
+@_cached
 def key(header: str) -> str:
     """A header without case, accents, spaces and punctuation, unless it has nothing else."""
-    return _cached_key(header) if len(header) <= _MOST_CACHED_CHARS else _key(header)
-
-
-@lru_cache(maxsize=4096)
-def _cached_key(header: str) -> str:
-    return _key(header)
-
-
-def _key(header: str) -> str:
     plain = unicodedata.normalize("NFKD", header).casefold()
     return "".join(filter(str.isalnum, plain)) or plain.strip()
 
 
 #: Whether a header is too plain to be sure of, and its place in the table: what counts first.
 _Rank = tuple[bool, int]
-#: A longer text is no header, and would only fill the cache.
-_MOST_CACHED_CHARS: Final = 200
 
 
 def _recognised(header: str) -> tuple[str | None, _Rank]:
     """The field that a header means by itself, with its rank; None where it isn't known."""
-    is_short = len(header) <= _MOST_CACHED_CHARS
-    found = _cached_built_in(header) if is_short else _built_in(header)
-    own = fields.current()
+    found, own = _built_in(header), fields.current()
     if found[0] is None and own.fields:
         return _own_headers(own).get(key(header), found)
     return found
@@ -468,12 +473,7 @@ def _own_headers(own: OwnFields) -> Mapping[str, tuple[str, _Rank]]:
     }
 
 
-@lru_cache(maxsize=4096)
-def _cached_built_in(header: str) -> tuple[str | None, _Rank]:
-    """As ``_built_in``: the headers of a file are looked up many times."""
-    return _built_in(header)
-
-
+@_cached
 def _built_in(header: str) -> tuple[str | None, _Rank]:
     """The same among the built-in fields."""
     for name, is_sure in _readings(header):
