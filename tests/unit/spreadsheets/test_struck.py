@@ -1,15 +1,21 @@
-"""Rows with cells that are struck through, in workbooks other than .xlsx."""
+"""Rows with cells that are struck through, and comments, in all spellings of workbooks."""
 
 from __future__ import annotations
 
+import zipfile
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+import openpyxl
+import pytest
 import xlwt
+from openpyxl.comments import Comment
+from openpyxl.styles import Font
 
 from rollbook.spreadsheets.books.opening import marks_of, open_book
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -68,3 +74,53 @@ def test_an_open_document_says_which_rows_are_struck_through(tmp_path: Path) -> 
     # A cell without a value says nothing.
     assert struck_rows(path, "fods") == (5, 7)
     assert struck_rows(path, "fods", 1) == ()
+
+
+def spelled(path: Path, respell: Callable[[str, bytes], tuple[str, bytes]]) -> Path:
+    """A workbook with every part as ``respell`` gives its name and content."""
+    target = path.with_name("spelled.xlsx")
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(target, "w") as archive:
+        for name in source.namelist():
+            archive.writestr(*respell(name, source.read(name)))
+    return target
+
+
+def in_other_letters(name: str, content: bytes) -> tuple[str, bytes]:
+    """Names of parts have no case, and some programs write ``xl/SharedStrings.xml``."""
+    names = ("xl/styles.xml", "xl/sharedStrings.xml", "xl/worksheets/_rels/sheet1.xml.rels")
+    return name.title().replace("Xl/", "xl/") if name in names else name, content
+
+
+def in_strict_terms(name: str, content: bytes) -> tuple[str, bytes]:
+    """The relationships of the strict variant, but for the worksheets'."""
+    transitional = b"http://schemas.openxmlformats.org/officeDocument/2006/relationships/"
+    strict = b"http://purl.oclc.org/ooxml/officeDocument/relationships/"
+    for kind in (b"styles", b"sharedStrings", b"comments"):
+        content = content.replace(transitional + kind, strict + kind)
+    return name, content
+
+
+@pytest.mark.parametrize("respell", [lambda *part: part, in_other_letters, in_strict_terms])
+@pytest.mark.parametrize(("is_struck", "has_comment"), [(True, False), (False, True)])
+def test_a_workbook_says_what_is_struck_through_and_has_comments_in_any_spelling(
+    respell: Callable[[str, bytes], tuple[str, bytes]],
+    is_struck: bool,
+    has_comment: bool,
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "marked.xlsx"
+    book = openpyxl.Workbook()
+    sheet = book.worksheets[0]
+    for row in (["Name", "Number"], ["Thandi", 1], ["Sipho", 2]):
+        sheet.append(row)
+    if is_struck:
+        sheet["A3"].font = Font(strike=True)
+    if has_comment:
+        sheet["B2"].comment = Comment("left", "somebody")
+    book.save(path)
+    with closing(open_book(spelled(path, respell), "xlsx")) as opened:
+        rows = [row for batch in opened.batches(0, rows=100) for row in batch.frame.rows()]
+        found = marks_of(opened, 0)
+    assert rows == [("Name", "Number"), ("Thandi", "1"), ("Sipho", "2")]
+    assert found.struck_rows == ((3,) if is_struck else ())
+    assert found.comments == (("B2",) if has_comment else ())

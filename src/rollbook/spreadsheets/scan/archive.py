@@ -21,7 +21,10 @@ INPUT_BYTES: Final = 1 << 18
 
 
 def directory(file: BinaryIO) -> dict[str, zipfile.ZipInfo]:
-    """The entries of an archive that all readers interpret in the same way."""
+    """The entries of an archive that all readers interpret in the same way.
+
+    By their names in small letters: a package's names are compared without regard to case.
+    """
     size = file.seek(0, 2)
     file.seek(max(0, size - END.size))
     end = file.read()
@@ -44,7 +47,7 @@ def directory(file: BinaryIO) -> dict[str, zipfile.ZipInfo]:
         raise NotPlainError("two entries of one name")
     if any(info.orig_filename != info.filename or "\\" in info.filename for info in infos):
         raise NotPlainError("an entry with an unusual name")
-    return {info.filename: info for info in infos}
+    return {info.filename.casefold(): info for info in infos}
 
 
 class Part:

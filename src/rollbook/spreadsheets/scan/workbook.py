@@ -88,7 +88,7 @@ class Workbook:
         self.sheets: list[SheetInfo] = []
         self._parts: list[str] = []
         self._read_sheets(targets)
-        styles = self._small(_STYLES) if _STYLES in self._infos else b""
+        styles = self._small(_STYLES) if self._has(_STYLES) else b""
         self._formats = formats(styles) if styles else []
         #: Whether cells may be struck through or have comments.
         self.may_have_marks = b"strike" in styles or self._relates_sheets()
@@ -168,9 +168,12 @@ class Workbook:
             yield Rows(block.frame, hidden)
             hidden = []
 
+    def _has(self, name: str) -> bool:
+        return name.casefold() in self._infos
+
     def _part(self, name: str) -> Unprefixed:
         try:
-            info = self._infos[name]
+            info = self._infos[name.casefold()]
         except KeyError:
             raise NotPlainError("a part that isn't there") from None
         return Unprefixed(Part(self._file, self._lock, info))
@@ -186,8 +189,7 @@ class Workbook:
 
     def _relates_sheets(self) -> bool:
         """Whether any part but the workbook refers to another, such as a sheet to its comments."""
-        names = {name.casefold() for name in self._infos if name.casefold().endswith(".rels")}
-        return bool(names - _RELATIONS)
+        return any(name.endswith(".rels") and name not in _RELATIONS for name in self._infos)
 
     def _check_root(self) -> None:
         targets = [
@@ -241,7 +243,7 @@ class Workbook:
     def _shared_strings(self) -> pl.Series:
         if self._shared is None:
             self._shared = NOTHING
-            if _SHARED in self._infos:
+            if self._has(_SHARED):
                 part = self._part(_SHARED)
                 if part.size > MOST_SHARED_BYTES:
                     raise NotPlainError("a large table of texts")
