@@ -65,8 +65,8 @@ class Spill:
             waiting = waiting.clear()
 
     def replace(self, kind: Kind, number: int, frame: pl.DataFrame) -> None:
-        """Replace a batch's frame by another one."""
-        if (before := self._kept.pop((kind, number), None)) is not None:
+        """Replace a batch's frame by another one; a thread that reads it meanwhile gets either."""
+        if (before := self._kept.get((kind, number))) is not None:
             self._room += before.estimated_size()
         self._write(kind, number, frame)
 
@@ -98,6 +98,7 @@ class Spill:
         beside = path.with_suffix(".new")
         frame.write_ipc(beside, compat_level=_LAYOUT)
         beside.replace(path)
+        self._kept.pop((kind, number), None)
 
     def _path(self, kind: Kind, number: int) -> Path:
         return self._folder / f"{kind}-{number}.arrow"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
@@ -82,3 +82,29 @@ def test_no_more_is_kept_in_memory_than_the_bound(
     spill.replace("rows", 3, rows)
     assert [frame.height for (frame,) in spill.batches("rows")] == [0, 10, 10, 10]
     assert spill.of("rows", 3).equals(rows)
+
+
+@pytest.mark.parametrize("times", [1, 100])
+def test_a_frame_is_there_while_it_is_replaced(
+    times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The report is written by a thread while what it reads is renewed after another merge."""
+    rows = pl.DataFrame({ROW_NUMBER: range(10)}, schema={ROW_NUMBER: pl.UInt32})
+    monkeypatch.setattr(spill_module, "KEPT_BYTES", 2 * rows.estimated_size())
+    spill = Spill(tmp_path)
+    spill.add(rows, pl.DataFrame(schema=PROBLEMS))
+    seen = []
+
+    def read_before(step: Any) -> Any:
+        def stepped(frame: pl.DataFrame, *given: Any, **named: Any) -> Any:
+            seen.append(spill.of("rows", 0).height)
+            return step(frame, *given, **named)
+
+        return stepped
+
+    for name in ("estimated_size", "write_ipc"):
+        monkeypatch.setattr(pl.DataFrame, name, read_before(getattr(pl.DataFrame, name)))
+    larger = pl.concat([rows] * times)
+    spill.replace("rows", 0, larger)
+    assert set(seen) == {10}
+    assert spill.of("rows", 0).height == larger.height
