@@ -184,8 +184,9 @@ def _column(seen: _Seen, header: str, suggestion: Suggestion | None) -> dict[str
     how = used.how if used else suggestion.how if suggestion else "unknown"
     if field is not None and used is None:
         how = "known"
-    values = seen.frame.to_series(seen.frame.get_column_index(header)).drop_nulls()
-    texts = values.str.strip_chars()
+    # Even within a method of a series, polars takes a name such as "^ID$" for a pattern.
+    values = seen.frame.to_series(seen.frame.get_column_index(header)).alias("cell")
+    texts = values.drop_nulls().str.strip_chars()
     samples = texts.filter(texts != "").unique(maintain_order=True).head(SAMPLES)
     return {
         "header": _shown(header),

@@ -45,6 +45,18 @@ def columns(found: dict[str, Any]) -> dict[str, tuple[str | None, str]]:
     return {column["header"]: (column["field"], column["how"]) for column in found["columns"]}
 
 
+@pytest.mark.parametrize("kind", ["csv", "xlsx"])
+def test_a_header_that_polars_takes_for_a_pattern_is_a_header(kind: str, tmp_path: Path) -> None:
+    heads = ["^ID Number$", "^[Firstname$", "^(Surname$", "^[$", "^.*$", "*"]
+    cells = [id_number(1), "Thandi", "Mokoena", "a", "b", "c"]
+    rows = [dict(zip(heads, cells, strict=True))]
+    make = csv_file if kind == "csv" else workbook
+    found = seen(tmp_path, make(rows, headers=heads), name=f"source.{kind}")
+    fields = ["id_number", "firstname", "surname", None, None, None]
+    assert [field for field, _ in columns(found).values()] == fields
+    assert [column["samples"] for column in found["columns"]][1:] == [[cell] for cell in cells[1:]]
+
+
 def test_known_columns_have_their_fields_and_masked_samples(tmp_path: Path) -> None:
     found = seen(tmp_path, csv_file([member(number) for number in range(12)]))
     assert columns(found)["ID Number"] == ("id_number", "known")
