@@ -42,9 +42,11 @@ async def call(
     Raises:
         ServiceUnavailableError: it takes longer than ``answer_s`` seconds, or all threads are still
             in such steps; then none is begun.
+        RuntimeError: there is no thread yet, and the machine gives none now.
     """
     if len(_late) >= THREADS:
         raise _no_answer(answer_s)
+    _add_thread()
     future: Future[Result] = Future()
 
     def run() -> None:
@@ -58,11 +60,6 @@ async def call(
             future.set_result(result)
 
     _waiting.put(run)
-    if len(_threads) < THREADS:
-        # A daemon: the end of the process doesn't wait for a share.
-        thread = threading.Thread(target=_serve, name="rollbook-folder", daemon=True)
-        _threads.append(thread)
-        thread.start()
     try:
         async with asyncio.timeout(answer_s):
             return await asyncio.wrap_future(future)
@@ -74,6 +71,21 @@ async def call(
         if not future.done():
             _late.add(future)
             future.add_done_callback(_late.discard)
+
+
+def _add_thread() -> None:
+    """Start one more thread; where the machine gives none now, those that are there do."""
+    if len(_threads) == THREADS:
+        return
+    # A daemon: the end of the process doesn't wait for a share.
+    thread = threading.Thread(target=_serve, name="rollbook-folder", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        if not _threads:
+            raise
+    else:
+        _threads.append(thread)
 
 
 def _serve() -> None:

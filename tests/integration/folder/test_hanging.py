@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -135,6 +136,37 @@ async def test_a_step_that_ends_late_gives_its_thread_back() -> None:
         goes_on.set()
     await until(lambda: not calls._late)
     assert await calls.call(PATIENCE_S, len, "ab") == 2
+
+
+async def test_a_machine_without_threads_takes_none_from_the_folder_for_good(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start = threading.Thread.start
+    refused: list[threading.Thread] = []
+
+    def start_later(thread: threading.Thread) -> None:
+        if thread.name == "rollbook-folder" and len(refused) < 2 * calls.THREADS:
+            refused.append(thread)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    def serve_two() -> None:
+        for _ in range(2):
+            calls._waiting.get()()
+
+    monkeypatch.setattr(calls, "_threads", [])
+    monkeypatch.setattr(calls, "_waiting", SimpleQueue())
+    monkeypatch.setattr(calls, "_serve", serve_two)
+    monkeypatch.setattr(threading.Thread, "start", start_later)
+    for _ in range(2 * calls.THREADS):
+        with pytest.raises(RuntimeError, match="new thread"):
+            await calls.call(PATIENCE_S, len, "ab")
+    assert await calls.call(PATIENCE_S, len, "ab") == 2
+    refused.clear()  # with one thread that is there
+    assert await calls.call(PATIENCE_S, len, "abc") == 3
+    [thread] = calls._threads
+    await asyncio.to_thread(thread.join, PATIENCE_S)
+    assert not thread.is_alive()
 
 
 async def test_a_step_of_which_the_server_itself_gives_up_raises_what_it_says() -> None:
