@@ -88,7 +88,7 @@ _MEANINGS: Final[Mapping[str, Callable[[pl.Series], Understood]]] = {
     "province": provinces,
     "gender": free_texts.spelling("gender", "gender_unknown"),
     "citizenship": free_texts.spelling("citizenship", "citizenship_unknown"),
-    "race": free_texts.spelling("race", None),
+    "race": free_texts.race,
     "language": free_texts.spelling("language", None),
     **free_texts.MEANINGS,
 }
@@ -307,6 +307,8 @@ class _Batch:
             texts = texts.zip_with(faults.is_null(), _NOTHING)
         if emptied is not None:
             texts = texts.zip_with(~emptied, _NOTHING)
+        if name in self._aliases:
+            texts = self._without_aliases(name, texts, column)
         if name not in _NAMES and len(odd):
             some = texts.gather(odd)
             said = cells.without_nothing(some)
@@ -315,8 +317,6 @@ class _Batch:
                 is_namibia = (some.str.to_lowercase() == "na").fill_null(value=False)
                 said = said.zip_with(~is_namibia, some)
             texts = texts.clone().scatter(odd, said)
-        if name in self._aliases:
-            texts = self._without_aliases(name, texts, column)
         found = self._understood(name, texts, header)
         if (rule := self.own.rules.get(name)) is not None:
             found = own_fields.checked(name, rule, found)

@@ -32,6 +32,13 @@ def value_and_warnings(header: str, cell: str, field: str) -> tuple[Any, set[str
     return done.frame[field][0], set(done.warnings["code"])
 
 
+def test_an_offices_own_word_counts_also_where_it_means_no_value_elsewhere() -> None:
+    sheet = sheet_of([{"ID Number": GOOD, "Name": "Ann", "Surname": "Bosman", "Race": "TBA"}])
+    assert normalise(sheet, TODAY).frame["race"][0] is None
+    done = normalise(sheet, TODAY, aliases={"race": {"tba": "Other"}})
+    assert (done.frame["race"][0], done.aliased) == ("Other", {("race", "tba"): 1})
+
+
 @pytest.mark.parametrize("body", ["000101500908", "010101500908", "091231000108"])
 def test_a_number_that_lost_its_zeros_gets_them_back(body: str) -> None:
     number = body + str(luhn.calc_check_digit(body))
