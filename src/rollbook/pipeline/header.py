@@ -137,6 +137,13 @@ _NOT_OF_MEMBERSHIP: Final = (
     ),
 )
 
+#: The same words, where the title is also above the ID numbers, and so names the whole list's
+#: organisation: "Khaya Funeral Society".
+_ORGANISATION: Final = re.compile(
+    r"\b(?:funeral|burial|begrafnis\w*|insurance|versekering|company|employees|werknemers)\b",
+    re.IGNORECASE,
+)
+
 
 def names_of(texts: Texts) -> list[str]:
     """Header texts as names that differ from each other and from our own; none of them is empty."""
@@ -283,6 +290,11 @@ def _joined(header: Header, index: int, upper: Sequence[str], lower: Sequence[st
     upper, lower = _of_one_length(upper, lower)
     others = _below_others(upper, lower, header.given)
     spans = _spans(upper, lower)
+    titles = {
+        above
+        for above, below in zip(upper, lower, strict=True)
+        if field_of(below, header.given) in {_ID, _PASSPORT} and _ORGANISATION.search(above)
+    }
     for column, (above, below) in enumerate(zip(upper, lower, strict=True)):
         group = above or group
         both = _both(group, below)
@@ -293,7 +305,8 @@ def _joined(header: Header, index: int, upper: Sequence[str], lower: Sequence[st
         known = (text for text in (*both, *own) if field_of(text, header.given))
         former = next(filter(is_former, both), None)
         text = next(known, former or below or above)
-        if column in others or _means_else(above, field_of(below, header.given)):
+        is_else = above not in titles and _means_else(above, field_of(below, header.given))
+        if column in others or is_else:
             text = f"{group} {below}"
         if text in both:
             tiers.add(column)

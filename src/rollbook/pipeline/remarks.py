@@ -98,6 +98,7 @@ _INVERSE: Final = (
 )
 _SAYS_NO: Final = (
     r"(?i)^\s*(?:n|no|nee|cha|hayi|tjhe|nnyaa|false|f|0+(?:[.,]0+)?|inactive|onaktief|no longer.*"
+    r"|dec|res|term|susp|inact"
     r"|(?:not|nie)(?:\W+(?:an?|in|'n|meer|yet|currently))*"
     r"(?:\W+(?:active|aktief|members?|lid|good\W+standing|current|alive))?)\W*$"
 )
@@ -140,6 +141,11 @@ _OF_CONSENT: Final = (
     r"(?i)\b(?:consent|consents|popia?|agree|approved|approval|accepted|acceptance|toestemming"
     r"|goedgekeur|aanvaar|imvume)\b|\b(?:application|aansoek)\W+status\b"
 )
+#: Headers of whose number another column has: "Belongs to", "Phone Type".
+_OF_OWNER: Final = (
+    r"(?i)\b(?:belong(?:s|ing)?\W+to|behoort\W+aan|owners?|owned\W+by|whose)\b"
+    r"|^\W*(?:(?:tele|cell)?phone|cell|contact|number|nommer|tel)\W*(?:no\W*|number\W*)?type\W*$"
+)
 #: Consents to something else than membership.
 _OF_OTHER_CONSENT: Final = (
     r"(?i)\b(?:marketing|photo\w*|pictures?|images?|sms|smses|whatsapp|e?-?mails?|newsletters?|contact"
@@ -158,6 +164,7 @@ _BELOW: Final = (
     (NOT_PAID, _IS_PAID, rf"(?i)^\s*(?:{PLAIN_NO}|{_of_remarks('below_payment')}){_END}"),
     (LEFT, OF_CHANGE, rf"(?i)^\W*(?:{_of_remarks('of_leaving')}){_END}"),
     (NO_MEMBER, _OF_RELATION, rf"(?i)^\W*(?:{_of_remarks('relatives')})(?:\W*[0-9]+)?{_END}"),
+    (LEFT, _OF_OWNER, rf"(?i)^\W*(?:his|her|my|sy|haar)?\W*(?:{_of_remarks('relatives')}){_END}"),
     (NO_MEMBER, _OF_DEPENDANTS, r"(?i)^\s*(?:d|dep|a|afh)\W*$"),
     (NO_MEMBER, _OF_CONSENT, _REFUSES),
 )

@@ -135,6 +135,8 @@ def test_one_who_goes_in_a_list_of_changes_is_flagged(desk: Desk) -> None:
         "Movement": {"IN": None, "OUT": LEFT},
         "Time out": {"17:00": None},
         "Date out": {"2026-01-01": LEFT},
+        "Number belongs to": {"own": None, "Mother": LEFT, "his neighbour": LEFT},
+        "Phone Type": {"Mobile": None, "Work": None, "Mother": LEFT},
         "Opt out": {"Yes": LEFT, "No": None},
         "ID Verified": {"Yes": None, "Invalid ID": LEFT, "Deceased per DHA": LEFT},
         "Status": {
@@ -143,7 +145,7 @@ def test_one_who_goes_in_a_list_of_changes_is_flagged(desk: Desk) -> None:
         },
         "Remarks": {
             "†": LEFT, "not staying here anymore": LEFT, "ID belongs to sister": LEFT,
-            "Skrap asb": LEFT, "out of town": None, "stop order form signed": None,
+            "Skrap asb": LEFT, "Dec'd": LEFT, "out of town": None, "stop order form signed": None,
         },
     }  # fmt: skip
     _, said = send(desk, columns)
@@ -204,6 +206,17 @@ def test_a_payment_below_the_title_of_another_is_no_fee(title: str, desk: Desk) 
     member = desk.members()[id_number(1)]
     assert (member["membership_amount"], member["last_payment"]) == (None, None)
     assert member["expiry_date"] is None
+
+
+@pytest.mark.parametrize("title", ["Khaya Funeral Society", "ABC Company members"])
+def test_below_the_title_of_the_whole_list_they_are_the_memberships(title: str, desk: Desk) -> None:
+    headers = ("ID Number", "Firstname", "Surname", "Amount", "Date Joined")
+    row = (id_number(1), "Nomsa", "Dube", 360, "2026-03-01")
+    desk.send(one_sheet([(title,), headers, row], ["A1:E1"]), "list.xlsx")
+    member = desk.members()[id_number(1)]
+    assert (str(member["membership_amount"]), str(member["date_joined"])) == (
+        "360.00", "2026-03-01",
+    )  # fmt: skip
 
 
 def test_a_branch_beside_a_bank_is_no_ward(desk: Desk) -> None:
