@@ -31,8 +31,11 @@ _MISTYPED: Final = (
     r"|yaho|yahooo|yhoo|outlok|outloo|icoud|iclou)\."
 )
 _FILLER: Final = (
-    r"^(?:none|nomail|noemail|no-email|nil|null|test|unknown|dummy|abc|xyz|x{2,})@"
-    r"|@(?:none|nomail|noemail|nil|null|test|unknown|dummy)\."
+    r"^(?:none|na|no[ ._-]?(?:e?-?mail|name|address)|nil|null|n[./]a|test|unknown|dummy|abc|xyz"
+    r"|x{2,}|asdf|qwerty|not[._]?(?:available|applicable|provided)|(?:dont|donot)[._]?have)@"
+    r"|@(?:none|no-?e?-?mail|nil|null|test|unknown|dummy|asdf)\."
+    # The domain is the name again: na@na.co.za, x@x.com.
+    r"|^(?:a@a|b@b|c@c|x@x|y@y|z@z|o@o|no@no|xx@xx|aa@aa|me@me|email@email|mail@mail)\."
 )
 
 

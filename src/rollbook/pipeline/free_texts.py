@@ -45,13 +45,20 @@ _CENTS: Final = r"(?:R ?)?[0-9][0-9 ]*[.,][0-9]{2}"
 _RAND: Final = r"R ?[0-9][0-9 ]*"
 #: Of a ward or a voting district.
 _CODE: Final = "[0-9]{8}"
-#: Words of another status than that of a membership, two statuses, and no status at all.
+#: Words of another status than that of a membership, two statuses, a code and no status at all.
 _OTHER_STATUS: Final = (
     r"^(?i:(?:un)?married|single|divorced|separated|widow(?:ed|er)?|engaged|cohabiting|ongetroud"
     r"|getroud|geskei|enkel|weduwee|wewenaar|ushadile|utshatile|akashadile|akatshatanga"
     r"|(?:self[ -]?)?employed|unemployed|student|scholar|learner|pensioner|retired|housewife"
     r"|werkloos|werkend|afgetree|pensionaris|uyasebenza|akasebenzi|umfundi"
-    r"|see .*|sien .*|\p{L}+ ?/ ?\p{L}+|\?+|[0-9]+(?:[.,]0)?|x)$"
+    r"|permanent|contract(?: worker)?|temp(?:orary)?|casual|(?:full|part)[ -]?time"
+    r"|tydelik|deeltyds|voltyds"
+    # Of a meeting's attendance, and of the voters' roll.
+    r"|present|absent|apolog(?:y|ies)|teenwoordig|afwesig|verskoning"
+    r"|(?:not )?(?:found )?on (?:the )?voters.? roll|not registered(?: to vote)?"
+    r"|nie geregistreer nie"
+    # A code, but for those of active, yes and no.
+    r"|[b-eg-ik-mo-xz]|see .*|sien .*|\p{L}+ ?/ ?\p{L}+|\?+|[0-9]+(?:[.,]0)?)$"
 )
 
 
@@ -74,7 +81,7 @@ def _words(*also: str) -> Callable[[pl.Series], Understood]:
 
 
 def status(texts: pl.Series) -> Understood:
-    """The text as it is; a marital status, an occupation and no status at all are a doubt."""
+    """The text as it is; another status than a membership's, a code and none at all are a doubt."""
     return cells.also_doubted(_STATUS(texts), texts.str.contains(_OTHER_STATUS), "value_unknown")
 
 
@@ -92,6 +99,19 @@ def spelling(field: str, code: str | None) -> Callable[[pl.Series], Understood]:
     return meaning
 
 
+def race(texts: pl.Series) -> Understood:
+    """The one spelling of a population group; beside "B" for Black, "A" may be Asian."""
+    found = _RACE(texts)
+    lower = texts.str.to_lowercase()
+    is_open = (lower == "a").fill_null(value=False)
+    if not (is_open.any() and (lower == "b").any()):
+        return found
+    return cells.also_doubted(
+        found._replace(values=found.values.zip_with(~is_open, texts)), is_open, "value_unknown"
+    )
+
+
+_RACE: Final = spelling("race", None)
 _TO_COME: Final = (_ELSEWHERE, _TO_FILL)
 _STATUS: Final = _words(_CENTS, _RAND, _CODE)
 #: How the cells of free texts are read, by field.

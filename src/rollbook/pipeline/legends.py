@@ -1,11 +1,13 @@
-"""Legends: what colours of cells mean, which are looked at in no format."""
+"""Legends: what colours of cells and codes mean, which Rollbook doesn't know."""
 
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from rollbook.masking import masked
+from rollbook.pipeline import no_members
 from rollbook.pipeline.header import is_number, one_line
 from rollbook.pipeline.reading import Note
 
@@ -30,24 +32,47 @@ _SAYS_SO: Final = re.compile(
     rf"|^{_COLOUR}(?: text| rows?| cells?| names?)?\n",
     re.IGNORECASE,
 )
+_GONE: Final = rf"(?:{no_members.pattern('everywhere', 'of_names', 'whole_remarks')})\b"
+#: "D = deceased", "L - lapsed", "DEC = deceased".
+_CODE: Final = re.compile(
+    rf"(?:(?:^|[,;:(\n])\s*[a-z0-9]['\"]?\s*(?:=|:|-|\u2013|means?\b|beteken\b)|\b[a-z0-9]{{1,4}}\s*=)"
+    rf"\s*{_GONE}",
+    re.IGNORECASE,
+)
+#: The same on a sheet of its own, where the code is in a cell.
+_IN_CELLS: Final = re.compile(rf"^[a-z0-9]{{1,4}}\n{_GONE}[^\n]*$", re.IGNORECASE)
 #: The header of a legend beside the list.
 _KEY: Final = re.compile(r"^\W*(?:key|legend|colou?rs?|sleutel|legende|kleure?)\W*$", re.IGNORECASE)
 #: Rows that may be a legend, at the end of the first rows or below its header.
 _MOST_ROWS: Final = 20
+_MOST_SHEET_ROWS: Final = 100
 _MOST_COLUMNS: Final = 50
 _MOST_QUOTED: Final = 60
 
 
 def notes(rows: pl.DataFrame, header: Header) -> Iterator[Note]:
-    """The note on a legend above the headers, below the list or beside it.
+    """The notes on legends above the headers, below the list or beside it.
 
     ``rows`` are the first rows of the table, from the first on.
     """
-    for text in _texts(rows[:, :_MOST_COLUMNS], header):
-        if _SAYS_SO.search(text):
-            said = masked(text.replace("\n", " ").strip())[:_MOST_QUOTED]
-            yield Note("colours_not_read", values={"said": said})
-            return
+    texts = list(_texts(rows[:, :_MOST_COLUMNS], header))
+    for code, pattern in (("colours_not_read", _SAYS_SO), ("codes_not_read", _CODE)):
+        text = next(filter(pattern.search, texts), None)
+        if text is not None:
+            yield _note(code, text)
+
+
+def on_sheet(rows: pl.DataFrame) -> Iterator[Note]:
+    """The note on a legend of codes that has a sheet of its own; ``rows`` are its first ones."""
+    texts = map(_joined, rows[:, :_MOST_COLUMNS].head(_MOST_SHEET_ROWS).iter_rows())
+    found = (text for text in texts if _IN_CELLS.search(text) or _CODE.search(text))
+    for text in islice(found, 1):
+        yield _note("codes_not_read", text)
+
+
+def _note(code: str, text: str) -> Note:
+    said = masked(text.replace("\n", " ").strip())[:_MOST_QUOTED]
+    return Note(code, values={"said": said})
 
 
 def is_legend(header: str) -> bool:

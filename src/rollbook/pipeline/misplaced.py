@@ -90,6 +90,16 @@ def hold_people(rows: pl.DataFrame) -> bool:
     return False
 
 
+def first_texts(rows: pl.DataFrame) -> list[str]:
+    """The texts of the first row that isn't empty, which the sender probably regards as headers."""
+    for row in rows.iter_rows():
+        texts = [text for cell in row if (text := one_line(cell))]
+        if texts:
+            # Digits may be a member's data; headers have hardly any.
+            return [text[:30] for text in texts if not any(c.isdigit() for c in text)]
+    return []
+
+
 def _are_id_numbers(cells: pl.Series) -> pl.Series:
     digits = without(pl.col("cell").str.strip_chars(" '"), SEPARATORS)
     return cells.to_frame("cell").select(check_digit_fits(digits)).to_series()
@@ -173,6 +183,10 @@ def notes(
         phrase("note.column_below_other.one", header=name[:30], owner=owner[:30])
         for name, owner in header.below_others
         if name in header.columns.known
+    ]
+    doubtful += [
+        phrase("note.column_of_other.one", header=name[:30], owner=owner[:30])
+        for name, owner in owners.of_organisations(rows.slice(header.index + 1), header)
     ]
     if doubtful:
         yield Note("column_of_other", values={"columns": listed(doubtful)})

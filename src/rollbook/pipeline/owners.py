@@ -6,6 +6,8 @@ import re
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
 
+import polars as pl
+
 from rollbook.pipeline.columns import (
     FULL_NAME,
     REQUIRED,
@@ -18,6 +20,8 @@ from rollbook.pipeline.columns import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from rollbook.pipeline.header import Header
+
 #: A column of birth dates, which is compared and no field.
 BORN: Final = "date_of_birth"
 #: The fields that a list has of another person as well.
@@ -27,6 +31,24 @@ PERSONAL: Final = frozenset(
         "landline_number", "email", "residential_address", "gender", "age", BORN,
     }
 )  # fmt: skip
+#: Headers of a company or a school, and of contacts that don't say whose they are, by their keys.
+_ORGANISATIONS: Final = frozenset(
+    {
+        "company", "companyname", "nameofcompany", "firm", "business", "businessname", "workplace",
+        "placeofwork", "school", "schoolname", "nameofschool", "institution", "college",
+        "university", "maatskappy", "werkplek", "skool", "isikole", "isikolo", "inkampani",
+        "sekolo",
+    }
+)  # fmt: skip
+_CONTACTS: Final = frozenset(
+    {
+        "phone", "phoneno", "phonenumber", "tel", "telno", "telephone", "telephonenumber",
+        "contact", "contactno", "contactnumber", "email", "emailaddress", "address",
+        "physicaladdress", "streetaddress", "telefoon", "telefoonnommer", "kontaknommer", "adres",
+        "ikheli", "idilesi",
+    }
+)  # fmt: skip
+_MOBILE: Final = r"^\W*(?:27|0027)?0?[678]|@(?:gmail|yahoo|hotmail|outlook|icloud|live)\."
 #: Those that every member needs.
 NEEDED: Final = frozenset({*REQUIRED, FULL_NAME})
 _NAMES: Final = frozenset({"firstname", "surname"})
@@ -81,6 +103,33 @@ def of_others(
             is_certain = fields[name] in own or fields[name] == BORN
             if is_certain or name in known:
                 yield name, before, is_certain
+
+
+def of_organisations(rows: pl.DataFrame, header: Header) -> Iterator[tuple[str, str]]:
+    """The columns of contacts that may be those of the company or school in the column before them.
+
+    ``rows`` are those below the header. Contacts that differ among the people of one company are
+    their own, and so are mobile numbers.
+
+    Yields:
+        The column's name and that of the company's.
+    """
+    names, known = header.names, header.columns.known
+    owner: int | None = None
+    for column, name in enumerate(names[: rows.width]):
+        if key(name) in _ORGANISATIONS:
+            owner = column
+        elif key(name) not in _CONTACTS or name not in known:
+            owner = None
+        elif owner is not None and key(name) not in map(key, header.given):
+            pairs = rows.select(
+                pl.nth(owner).alias("owner").str.strip_chars().str.to_lowercase(),
+                pl.nth(column).alias("value").str.strip_chars(),
+            ).filter((pl.col("owner") != "") & (pl.col("value") != ""))
+            are_own = pairs.group_by("owner").agg(pl.col("value").n_unique())["value"] > 1
+            is_mobile = pairs["value"].str.contains(_MOBILE)
+            if len(pairs) and not (are_own.any() or is_mobile.all()):
+                yield name, names[owner]
 
 
 def document_before(

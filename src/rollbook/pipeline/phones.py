@@ -50,8 +50,11 @@ _SIGNS: Final = re.compile(r"[\s.()/'\u2010-\u2015-]")
 _PAIR: Final = re.compile(
     r"^((?:\+27|0)[\s\-]*(?:[0-9][\s\-]*){8}[0-9])[\s\-]+((?:\+27|0)[0-9\s\-]{9,})$"
 )
-#: Numbers that are written to fill the cell: one digit again and again, or all digits in order.
-_MADE_UP: Final = rf"(?:{'|'.join(digit * 7 for digit in '0123456789')}|^\+27123456789)$"
+#: Numbers that are written to fill the cell, with one digit again and again or all digits in order,
+#: and those of companies and fax services: free calls (080) and shared costs (086, 089).
+_NO_PERSONS: Final = (
+    rf"(?:{'|'.join(digit * 7 for digit in '0123456789')}|^\+27123456789)$|^\+278[069][0-9]{{7}}$"
+)
 
 
 def phones(texts: pl.Series) -> Understood:
@@ -61,7 +64,7 @@ def phones(texts: pl.Series) -> Understood:
     are_marked = bool(texts.str.starts_with("'").any())
     plain = _plain(are_numbers=are_numbers, are_marked=are_marked)
     found = understood(texts, plain, _read, pl.String())
-    return also_doubted(found, found.values.str.contains(_MADE_UP), "phone_doubtful")
+    return also_doubted(found, found.values.str.contains(_NO_PERSONS), "phone_doubtful")
 
 
 @cache

@@ -68,6 +68,11 @@ def contradictions(frame: pl.DataFrame, today: dt.date) -> Iterator[Found]:
             value=True
         )
         yield from _where("last_payment", "payment_before_joining", before, paid)
+    amount = frame["membership_amount"]
+    if max(amount.null_count(), paid.null_count()) < frame.height:
+        # The date would count as a payment all the same.
+        is_nothing = (amount == 0) & paid.is_not_null()
+        yield from _where("membership_amount", "payment_failed", is_nothing, amount)
     expiry = frame["expiry_date"]
     if expiry.null_count() < frame.height:
         yield from _where("expiry_date", "date_before_birth", expiry < born, expiry)

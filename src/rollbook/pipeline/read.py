@@ -20,7 +20,7 @@ from rollbook.errors import (
 from rollbook.languages import joined, listed, phrase
 from rollbook.masking import masked
 from rollbook.pipeline import header as header_rows
-from rollbook.pipeline import marked, misplaced, no_members, tables, totals
+from rollbook.pipeline import legends, marked, misplaced, no_members, tables, totals
 from rollbook.pipeline.body import Body
 from rollbook.pipeline.body import notes as notes_on_repeats
 from rollbook.pipeline.columns import (
@@ -233,6 +233,8 @@ class _Reading:
         self._empty: ColumnMap | None = None
         #: The tables with a title above the headers that says that their people are no members.
         self._titled: set[str] = set()
+        #: The note on a sheet that says what codes mean.
+        self._legends: list[Note] = []
 
     def sheets(self) -> Iterator[Sheet]:
         """The batches of the wanted table, or of the first visible one that holds members."""
@@ -313,12 +315,13 @@ class _Reading:
         start = next(prepared)
         header = self._wanted.find(start.frame.iter_rows())
         if header is None:
-            self._seen.extend(_first_texts(start.own))
+            self._seen.extend(misplaced.first_texts(start.own.head(HEADER_SEARCH_ROWS)))
             self._is_sideways = self._is_sideways or misplaced.lies_on_its_side(start.own)
             # Each cell is looked at by itself, and a small file may claim 100,000 columns.
             looked_at = start.own.head(HEADER_SEARCH_ROWS)[:, : self._most_columns]
             if not table.is_hidden and misplaced.hold_people(looked_at):
                 self._unheaded[table.name] = None
+            self._legends = self._legends or [*legends.on_sheet(looked_at)]
             return None
         # The looks below take each column by itself, and a small file may claim 100,000 of them.
         if start.frame.width > self._most_columns:
@@ -368,7 +371,7 @@ class _Reading:
         elif more:
             values = {"n": len(more), "sheets": _quoted(more), "all": ALL_SHEETS}
             notes.append(Note("more_sheets", values=values))
-        notes += no_members.notes(former)
+        notes += [*no_members.notes(former), *self._legends]
         if unheaded:
             values = {"n": len(unheaded), "sheets": _quoted(unheaded)}
             notes.append(Note("sheets_without_headers", values=values))
@@ -586,13 +589,3 @@ def _hidden_headers(header: Header, hidden: list[range]) -> tuple[str, ...]:
         for column, text in enumerate(header.texts)
         if text and any(column in columns for columns in hidden)
     )
-
-
-def _first_texts(raw: pl.DataFrame) -> list[str]:
-    """The texts of the first row that isn't empty, which the sender probably regards as headers."""
-    for row in raw.head(HEADER_SEARCH_ROWS).iter_rows():
-        texts = [text for cell in row if (text := header_rows.one_line(cell))]
-        if texts:
-            # Digits may be a member's data; headers have hardly any.
-            return [text[:30] for text in texts if not any(c.isdigit() for c in text)]
-    return []

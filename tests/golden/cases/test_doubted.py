@@ -40,6 +40,8 @@ PROBABLY_ANOTHER: list[dict[tuple[str, str], dict[Cell, str | None]]] = [
     {
         ("Cell", "cell_number"): {
             "0821234567": None, "0600000000": "phone_doubtful", "0123456789": "phone_doubtful",
+            "0800123456": "phone_doubtful", "0861 234 567": "phone_doubtful",
+            "0875501234": None, "0811234567": None,
         },
         ("Ward", "ward"): {
             "79800012": None, "74201012": None, "12": None, "32871234": "ward_implausible",
@@ -58,7 +60,9 @@ PROBABLY_ANOTHER: list[dict[tuple[str, str], dict[Cell, str | None]]] = [
         ("Email", "email"): {
             "a@gmail.com": None, "a@b.co.za": None, "a@gmail.con": "email_doubtful",
             "a@gmial.com": "email_doubtful", "none@none.com": "email_doubtful",
-            "a@b.coza": "email_doubtful",
+            "a@b.coza": "email_doubtful", "na@na.co.za": "email_doubtful",
+            "x@x.com": "email_doubtful", "n/a@gmail.com": "email_doubtful",
+            "no-name@b.co.za": "email_doubtful", "nancy@b.co.za": None, "nolan@nolan.co.za": None,
         },
         ("Amount", "membership_amount"): {
             "R200": None, "20240503": "amount_implausible", "2024": "amount_implausible",
@@ -169,7 +173,9 @@ STATUSES: dict[Cell, str | None] = {
     "N": "may_have_left", "Inactive": "may_have_left", "Married": "value_unknown",
     "Divorced": "value_unknown", "Unemployed": "value_unknown", "Student": "value_unknown",
     "?": "value_unknown", "see notes": "value_unknown", "Active/Lapsed": "value_unknown",
-    "1": "value_unknown", "0821234567": "text_unlikely",
+    "1": "value_unknown", "0821234567": "text_unlikely", "A": None, "D": "value_unknown",
+    "DEC": "may_have_left", "Present": "value_unknown", "Apology": "value_unknown",
+    "Not on voters' roll": "value_unknown", "Contract": "value_unknown",
 }  # fmt: skip
 
 
@@ -181,6 +187,21 @@ def test_a_status_that_is_another_or_says_that_a_person_left_is_kept_and_flagged
     flagged = {cell: {code} if code else set() for cell, code in STATUSES.items()}
     assert dict(zip(STATUSES, codes(done), strict=True)) == flagged
     assert [member["status"] for member in desk.members().values()] == list(STATUSES)
+
+
+def test_beside_b_for_black_an_a_may_be_asian(desk: Desk) -> None:
+    for others, kept, said in (("BWI", "A", {"value_unknown"}), ("CWI", "African", set[str]())):
+        rows = (("Nomsa", "Dube", race) for race in ("A", *others))
+        done = send(desk, ("Firstname", "Surname", "Race"), *rows)
+        assert codes(done) == [said, set(), set(), set()]
+        assert desk.members()[id_number(0)]["race"] == kept
+
+
+def test_a_payment_of_nothing_is_flagged(desk: Desk) -> None:
+    rows = [("0", "2026-03-01"), ("R0.00", "2026-03-01"), ("10", "2026-03-01"), ("0", None)]
+    headers = ("Firstname", "Surname", "Amount Paid", "Date Paid")
+    done = send(desk, headers, *(("Nomsa", "Dube", *row) for row in rows))
+    assert codes(done, "Amount Paid") == [{"payment_failed"}, {"payment_failed"}, set(), set()]
 
 
 def test_a_ditto_mark_is_left_out_and_refuses_a_row_that_needs_its_value(desk: Desk) -> None:

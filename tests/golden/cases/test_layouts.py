@@ -355,12 +355,35 @@ def test_first_name_and_surname_below_the_title_name_are_no_whole_names(desk: De
     [
         "Registered by", "Introduced by", "Submitted by", "Verified by", "Volunteer", "Employer",
         "Fieldworker", "Block leader", "Street Leader", "Ingevul deur", "Agent", "Referee",
-        "Assistant", "Signatory", "Household head",
+        "Assistant", "Signatory", "Household head", "NOK", "N.O.K. Name", "Isihlobo", "Motswadi",
     ],
 )  # fmt: skip
 def test_a_phone_after_any_other_person_is_noted(who: str, desk: Desk) -> None:
     rows = (*HEADERS[:3], who, "Cell"), (ANN, "Ann", "Aa", "Bob", "0822222222")
     assert f"'Cell' after '{who}'" in read(desk, *rows)["column_of_other"]
+
+
+@pytest.mark.parametrize(
+    ("header", "contacts", "is_noted"),
+    [
+        ("Tel", ("011 123 4567", "011 123 4567"), True),
+        ("Address", ("1 Factory Rd", "1 Factory Rd"), True),
+        # Two people of one company have their own, and a mobile number is somebody's own.
+        ("Address", ("1 Long St", "2 Short St"), False),
+        ("Phone", ("0821234567", "0831234567"), False),
+        ("Home Address", ("1 Long St", "1 Long St"), False),
+    ],
+)
+@pytest.mark.parametrize("owner", ["Company", "Name of School"])
+def test_contacts_after_a_company_are_noted_unless_they_are_the_members_own(
+    owner: str, header: str, contacts: tuple[str, str], is_noted: bool, desk: Desk
+) -> None:
+    people = [
+        (ANN, "Ann", "Aa", "Phumlani", contacts[0]),
+        (BOB, "Bob", "Bb", "Phumlani", contacts[1]),
+    ]
+    found = read(desk, (*HEADERS[:3], owner, header), *people).get("column_of_other", "")
+    assert (f"'{header}' after '{owner}'" in found) is is_noted
 
 
 @pytest.mark.parametrize(
@@ -599,6 +622,36 @@ def test_a_legend_of_colours_is_noted(
     assert (f"colours mean ('{said}" in found) if said else not found
     assert set(desk.members()) == {ANN, BOB}
     assert not done.upload["warnings"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (("A = active, D = deceased",), "A = active, D = deceased"),
+        (("Key: R - resigned",), "Key: R - resigned"),
+        (("DEC = oorlede",), "DEC = oorlede"),
+        (("A = active, P = paid up",), None),
+        (("Ward 5 - Lapsed and paid up",), None),
+    ],
+)
+def test_a_legend_of_codes_is_noted(texts: tuple[str, ...], said: str | None, desk: Desk) -> None:
+    for rows in ([texts, HEADERS, (ANN, "Ann", "Aa")], [HEADERS, (ANN, "Ann", "Aa"), (), texts]):
+        found = notes(send(desk, *rows)).get("codes_not_read", "")
+        assert (f"codes mean ('{said}')" in found) if said else not found
+
+
+@pytest.mark.parametrize("meaning", ["Deceased", "Paid up"])
+def test_a_legend_of_codes_on_a_sheet_of_its_own_is_noted(meaning: str, desk: Desk) -> None:
+    book = openpyxl.Workbook()
+    book.active.append((*HEADERS[:3], "Code"))
+    book.active.append((ANN, "Ann", "Aa", "2"))
+    legend = book.create_sheet("Key")
+    for row in (("Code", "Meaning"), (1, "Active"), (2, meaning)):
+        legend.append(row)
+    target = io.BytesIO()
+    book.save(target)
+    found = notes(desk.send(target.getvalue(), "list.xlsx"))
+    assert ("codes_not_read" in found) is (meaning == "Deceased")
 
 
 def test_an_email_address_of_many_rows_is_noted(desk: Desk) -> None:

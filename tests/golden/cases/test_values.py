@@ -176,7 +176,7 @@ def test_phone_numbers_as_people_write_them(desk: Desk) -> None:
         "O821234567": unclear,
         "0027 82 1234567": ours,
         "+44 20 7946 0958": ("+442079460958", set()),
-        "086 100 0000": ("+27861000000", set()),
+        "086 100 0000": ("+27861000000", {"phone_doubtful"}),
         "082123456": unclear,
         "tel:+27821234567": ours,
         "082 123 4567 x12": remark,
