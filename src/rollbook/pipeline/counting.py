@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from rollbook.pipeline.normalise import Normalised
 
 #: Rows that count up from which a column is noted. Members come by wards and dates, but hardly ever
-#: with one phone number after the other. Addresses do count up, along a street.
+#: with one phone number after the other. Addresses do count up, along a street, but not in a number
+#: at their ends, as the postal code is, where another one stays.
 _LEAST: Final = {
     "cell_number": 4, "landline_number": 4, "email": 6, "membership_amount": 6, "ward": 8,
     "voting_district": 8, "date_joined": 6, "last_payment": 6, "expiry_date": 6,
+    "residential_address": 4,
 }  # fmt: skip
 #: Columns but those of phones are noted where at least one row in so many counts up: a sorted list
 #: has short runs.
@@ -135,6 +137,9 @@ def _ways(field: str, kind: pl.DataType) -> Iterator[tuple[str, pl.Expr, pl.Expr
         yield "year", year, month * 100 + day
     elif field in _NUMBERS:
         yield "number", value.str.strip_chars_start("+").cast(pl.Int64, strict=False), pl.lit(0)
+    elif field == "residential_address":
+        found = value.str.extract_groups(r"^(.*[0-9].*[^0-9])([0-9]{1,15})$")
+        yield "end", found.struct.field("2"), found.struct.field("1")
     elif kind == pl.String:
         yield "end", value.str.extract(r"([0-9]{1,15})$"), value.str.strip_chars_end(_DIGITS)
         yield "front", value.str.extract(r"^([0-9]{1,15})"), value.str.strip_chars_start(_DIGITS)

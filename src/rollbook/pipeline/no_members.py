@@ -44,8 +44,12 @@ _GAP: Final = r"[\s'\u2019.-]+"
 _MOST_TITLE_CHARS: Final = 200
 
 
-def says_no_members(text: str) -> bool:
-    """Whether the name of a sheet, a title or a line says that its people are no members."""
+def says_no_members(text: str, *, may_be_columns: bool = False) -> bool:
+    """Whether the name of a sheet, a title or a line says that its people are no members.
+
+    A text that ``may_be_columns``' title says so of other people, such as "Spouses", only where it
+    is that of a list.
+    """
     words = _words(text)
     if _BOTH.search(words):
         return False
@@ -57,10 +61,14 @@ def says_no_members(text: str) -> bool:
         return True
     lists, single = _written(), set(words.split())
     is_of_people = not single.isdisjoint(lists["of_people"])
-    of_lists = (
-        lists["of_people"] | lists["of_lists"] | (lists["of_places"] if is_of_people else set())
-    )
-    return bool(single & lists["by_itself"]) and not single - lists["by_itself"] - of_lists
+    names = lists["by_itself"]
+    if not is_of_people and not (may_be_columns and single.isdisjoint(lists["of_lists"])):
+        names |= lists["of_others"]
+    has_places = is_of_people or not single.isdisjoint(names & lists["of_others"])
+    of_lists = lists["of_people"] | lists["of_lists"]
+    if has_places:
+        of_lists |= lists["of_places"]
+    return bool(single & names) and not single - names - of_lists
 
 
 def has_word(text: str) -> bool:
@@ -86,7 +94,9 @@ def title_says_no_members(texts: Sequence[str], *, may_be_headers: bool = False)
     text = " ".join([first, *others])
     is_count = any(map(str.isdecimal, others))
     is_header = may_be_headers and others and not _has_any(_words(text), "of_people")
-    if is_count or is_header or len(text) > _MOST_TITLE_CHARS or not says_no_members(text):
+    if is_count or is_header or len(text) > _MOST_TITLE_CHARS:
+        return False
+    if not says_no_members(text, may_be_columns=True):
         return False
     if _COUNTED.search(text) and not _NUMBERED.search(text):
         return False

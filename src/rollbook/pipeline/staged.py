@@ -76,7 +76,8 @@ class Staged:
         #: What only many rows together show.
         least = settings.shared_phone_rows
         shared = (SharedContacts("cell_number", least), SharedContacts("email", least))
-        self._seen = (Differing(), *shared, Groups(), Turned(), Apart(), Counting())
+        self._apart = Apart()
+        self._seen = (Differing(), *shared, Groups(), Turned(), self._apart, Counting())
         #: Rows that name their person by a passport.
         self.documents = 0
         #: Whether the file has columns of own fields.
@@ -108,6 +109,7 @@ class Staged:
         self._aliased.update(normalised.aliased)
         for seen in self._seen:
             seen.add(normalised)
+        self._apart.add_titles(sheet, normalised.frame)
         self._shortened += int((normalised.faults["code"] == "id_shortened").sum())
         self._batches.append(
             (

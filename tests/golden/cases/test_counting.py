@@ -24,6 +24,7 @@ UP: dict[str, tuple[Callable[[int], object], int]] = {
     "Date Joined": (lambda n: dt.date(2024, 2, 27) + dt.timedelta(days=n), 6),
     "Payment Date": (lambda n: dt.date(2024 + n // 12, n % 12 + 1, 5), 6),
     "Expiry Date": (lambda n: dt.date(2020 + n, 5, 6), 6),
+    "Address": (lambda n: f"12 Long Street, Soweto {1804 + n}", 4),
 }
 
 
@@ -65,6 +66,7 @@ def test_rows_count_up_from_batch_to_batch(desk: Desk) -> None:
 
 def test_a_street_and_the_payments_of_one_person_may_count_up(desk: Desk) -> None:
     assert counted(desk, "Address", [f"{12 + n} Long Street" for n in range(20)]) is None
+    assert counted(desk, "Address", [f"Stand {1204 + n}" for n in range(20)]) is None
     rows = [(id_number(1), "Ann", "Aa", f"2025-{month:02}-01") for month in range(1, 13)]
     done = desk.send(
         one_sheet([("ID Number", "Firstname", "Surname", "Payment Date"), *rows]), "paid.xlsx"

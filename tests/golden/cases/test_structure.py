@@ -158,6 +158,15 @@ def test_genders_that_are_not_those_of_the_numbers_are_noted_for_the_file(desk: 
     assert "numbers_apart" not in notes(send(desk, (*HEADERS, "Gender"), *rows))
 
 
+def test_titles_that_are_not_those_of_the_numbers_are_noted_for_the_file(desk: Desk) -> None:
+    # Each of these numbers is a woman's, and "Dr" says nothing.
+    for men, found in ((10, True), (5, False)):
+        titles = ["Mr."] * men + ["Mrs"] * 10 + ["Dr"] * 10
+        rows = [(id_number(n), "Ab", "Cd", "", title) for n, title in enumerate(titles)]
+        said = notes(send(desk, (*HEADERS, "Title"), *rows)).get("numbers_apart", "")
+        assert said.startswith("In 10 of 20 rows the gender in column 'Title'") is found
+
+
 @pytest.mark.parametrize("row", [("Ward 1 Count", "", "", "2"), ("Soweto Total", "", "", "")])
 def test_a_subtotal_as_excel_names_it_is_no_member(row: Sequence[str], desk: Desk) -> None:
     done = send(desk, HEADERS, *PEOPLE[:2], row, *PEOPLE[2:])

@@ -32,7 +32,8 @@ ANN, BOB = ("8001015009087", "Ann", "Aa"), ("9002280101087", "Bob", "Bee")
         "Non-members", "NonMembers", "Waiting list", "Transferred", "Rejected", "Declined",
         "Applicants", "RIP", "Blacklist", "Duplicates", "Opted out", "Unsubscribed", "Test",
         "Example", "Voorbeeld", "Removed members Ward 5", "Passed away", "Waglys", "Besoekers",
-        "Do not contact",
+        "Do not contact", "Dependants", "Spouses ward 5", "Voters' roll", "Voters roll VD 32990012",
+        "Potential members", "Pending applications", "Leavers", "DO NOT UPLOAD", "Afhanklikes",
     ],
 )  # fmt: skip
 def test_a_name_of_former_members(name: str) -> None:
@@ -74,6 +75,10 @@ def test_a_name_of_former_members(name: str) -> None:
         "Refused rows",
         "Geweierde rye",
         "Membership applications",
+        "Members and dependants",
+        "Members' voters roll",
+        "Registered voters",
+        "Old voting district",
         "",
     ],
 )
