@@ -45,6 +45,9 @@ HEAD_START_S = 2.0
 PROBE_TIMEOUT_S = 5.0
 #: Seconds that the processes have to stop, beyond the worker's own grace period.
 STOP_MARGIN_S = 15.0
+#: Seconds that a killed process has to end. One that waits for a share that hangs does so only when
+#: the share answers, and isn't waited for.
+KILLED_S = 10.0
 
 log = structlog.get_logger(__name__)
 
@@ -206,7 +209,7 @@ class _Command:
             with contextlib.suppress(BrokenPipeError):  # it has ended, as is seen below
                 process.stdin.write(f"{addresses}\n".encode())
                 process.stdin.flush()
-            ended = asyncio.ensure_future(asyncio.to_thread(process.wait))
+            ended = _end_of(process)
             try:
                 code = await asyncio.shield(ended)
             except asyncio.CancelledError:
@@ -215,7 +218,6 @@ class _Command:
                 if not (await asyncio.wait([ended], timeout=grace_s))[0]:
                     log.error("process did not stop in time, killing it", process=self.name)
                     process.kill()
-                    await ended
                 raise
             finally:
                 self.close()
@@ -226,14 +228,34 @@ class _Command:
             pause = min(max(pause * 2, RESTART_PAUSE_S), MAX_RESTART_PAUSE_S)
 
     def close(self) -> None:
-        """Forget an ended process."""
+        """Forget a process that has ended or was killed."""
         process, self.process = self.process, None
         if process is not None:
             assert process.stdin is not None
             with contextlib.suppress(BrokenPipeError):  # it ended before it got the addresses
                 process.stdin.close()
-            process.wait()
+            try:
+                process.wait(KILLED_S)
+            except subprocess.TimeoutExpired:
+                log.error("process killed and not ended", process=self.name, pid=process.pid)
             _groups.discard(process.pid)
+
+
+def _end_of(process: subprocess.Popen[bytes]) -> asyncio.Future[int]:
+    """The exit code, when the process has ended. One that doesn't end keeps this one from nothing.
+
+    (Python would wait at its own end for a thread of ``asyncio.to_thread``.)
+    """
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[int] = loop.create_future()
+
+    def wait() -> None:
+        code = process.wait()
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
+            loop.call_soon_threadsafe(lambda: ended.done() or ended.set_result(code))
+
+    threading.Thread(target=wait, name=f"end of {process.pid}", daemon=True).start()
+    return ended
 
 
 def kill() -> None:

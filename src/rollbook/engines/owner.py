@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import structlog
 
 from rollbook.engines.postgres import AsRoot, Postgres, kept_clusters
-from rollbook.engines.process import KILL_TIMEOUT_S, Engine, environment, hold
+from rollbook.engines.process import KILL_TIMEOUT_S, Engine, environment, hold, kill
 from rollbook.engines.sockets import socket_folder
 from rollbook.engines.valkey import Valkey
 from rollbook.engines.watchdog import is_held
@@ -226,8 +226,7 @@ class Engines:
         try:
             watchdog.wait(KILL_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            watchdog.kill()
-            watchdog.wait()
+            kill(watchdog)
 
 
 def _require_main_thread() -> None:

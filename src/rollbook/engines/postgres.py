@@ -17,7 +17,7 @@ from urllib.parse import quote
 import psycopg
 import structlog
 
-from rollbook.engines.process import Engine, environment, sync
+from rollbook.engines.process import Engine, environment, kill, sync
 from rollbook.errors import EngineError
 
 if TYPE_CHECKING:
@@ -194,8 +194,7 @@ class Postgres(Engine):
         try:
             code = process.wait(INITDB_TIMEOUT_S)
         except BaseException as error:
-            process.kill()
-            process.wait()
+            kill(process)
             if isinstance(error, subprocess.TimeoutExpired):
                 raise self.failure(f"made no cluster in {INITDB_TIMEOUT_S:g} seconds") from error
             raise

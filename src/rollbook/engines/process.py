@@ -51,6 +51,15 @@ def hold(lock: Path, patience_s: float) -> int | None:
             return fd
 
 
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process. One that waits for a disk that hangs can't end, and isn't waited for long."""
+    process.kill()
+    try:
+        process.wait(KILL_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        logger.error("process killed and not ended", pid=process.pid)
+
+
 def sync(folder: Path) -> None:
     """Put a folder's names on the disk."""
     fd = os.open(folder, os.O_RDONLY)

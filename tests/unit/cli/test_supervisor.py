@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -23,6 +24,13 @@ from tests.waiting import PATIENCE_S
 
 #: Reads what it is sent, and ends when it is asked to.
 PROGRAM = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+#: Ends only when it is killed.
+STUBBORN = "import threading; threading.Event().wait()"
+SETTINGS = Settings(
+    _env_file=None,
+    database_url=SecretStr("postgresql://db.example.org/rollbook"),
+    redis_url=SecretStr("redis://redis.example.org"),
+)
 
 
 async def test_a_process_that_cannot_be_started_is_tried_again(
@@ -41,14 +49,9 @@ async def test_a_process_that_cannot_be_started_is_tried_again(
 
     monkeypatch.setattr(subprocess, "Popen", start)
     monkeypatch.setattr(supervisor, "RESTART_PAUSE_S", 0.01)
-    settings = Settings(
-        _env_file=None,
-        database_url=SecretStr("postgresql://db.example.org/rollbook"),
-        redis_url=SecretStr("redis://redis.example.org"),
-    )
     with socket.socket() as listener:
         running = asyncio.create_task(
-            _Command("worker", os.environ, listener).keep_running(settings)
+            _Command("worker", os.environ, listener).keep_running(SETTINGS)
         )
         await until(lambda: bool(started))
         running.cancel()
@@ -56,6 +59,30 @@ async def test_a_process_that_cannot_be_started_is_tried_again(
     assert running.cancelled()
     assert tries == 3
     assert started[0].poll() is not None
+
+
+async def test_a_process_that_does_not_end_when_killed_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The system ends a process that waits for a share only when the share answers."""
+    monkeypatch.setattr(supervisor, "STOP_MARGIN_S", 0)
+    monkeypatch.setattr(supervisor, "KILLED_S", 0.1)
+    for way in ("kill", "terminate"):
+        monkeypatch.setattr(subprocess.Popen, way, lambda _: None)
+    stuck = subprocess.Popen([sys.executable, "-c", STUBBORN], stdin=subprocess.PIPE)
+    with socket.socket() as listener:
+        command = _Command("worker", os.environ, listener, stuck)
+        settings = SETTINGS.model_copy(update={"shutdown_grace_s": 0.1})
+        running = asyncio.create_task(command.keep_running(settings))
+        await asyncio.sleep(0)  # it is told its addresses, and is waited for
+        running.cancel()
+        await asyncio.wait({running}, timeout=PATIENCE_S)
+    try:
+        assert running.cancelled()
+        assert stuck.poll() is None
+    finally:
+        os.kill(stuck.pid, signal.SIGKILL)
+        stuck.wait(PATIENCE_S)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
