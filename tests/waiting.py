@@ -6,12 +6,15 @@ A wait whose patience begins again with each sign of life may never end: a heart
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import json
 import os
 import select
 import time
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
+
+import psutil
 
 from rollbook import clock
 from rollbook.backends.redis import make_client
@@ -19,10 +22,12 @@ from rollbook.backends.redis import make_client
 if TYPE_CHECKING:
     import subprocess
     import threading
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from uuid import UUID
 
     from rollbook.config import Settings
+
+Found = TypeVar("Found")
 
 #: Seconds for a wait. Nothing in a test takes this long, also on a busy machine.
 PATIENCE_S = 60
@@ -67,6 +72,17 @@ def one_day(*zones: str, lasts_s: float = 60) -> None:
         return all(clock.local(now, zone).date() == clock.local(end, zone).date() for zone in zones)
 
     until(has_room, f"midnight is past in {', '.join(zones)}", patience_s=lasts_s + PATIENCE_S)
+
+
+def to_each(
+    processes: Iterable[psutil.Process], do: Callable[[psutil.Process], Found]
+) -> list[tuple[psutil.Process, Found]]:
+    """Each process with what ``do`` returns for it, but for those that have ended meanwhile."""
+    done = []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            done.append((process, do(process)))
+    return done
 
 
 def kill(process: subprocess.Popen[Any]) -> None:

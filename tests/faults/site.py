@@ -37,7 +37,7 @@ from rollbook.uploads import receive, reconciler
 from rollbook.uploads.options import Options
 from tests import cluster, in_memory, waiting, warm_process
 from tests.files import csv_file, members
-from tests.waiting import join, kill
+from tests.waiting import join, kill, to_each
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -197,9 +197,7 @@ class Site:
         """Kill a process, and let children that were frozen with it notice that it is gone."""
         children = self.children(process)
         self.kill(process)
-        for child in children:
-            with suppress(psutil.NoSuchProcess):
-                child.resume()
+        to_each(children, psutil.Process.resume)
         _, alive = psutil.wait_procs(children, timeout=PATIENCE_S)
         assert alive == [], f"{process.args!r} left children behind"
 

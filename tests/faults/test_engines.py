@@ -17,6 +17,7 @@ import pytest
 from tests import cluster, warm_process
 from tests.faults.site import until
 from tests.ports import free_port
+from tests.waiting import to_each
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +59,7 @@ class Up:
     def engines(self, name: str) -> list[psutil.Process]:
         """The engine's first process, if it runs."""
         children = psutil.Process(self.process.pid).children()
-        return [child for child in children if child.name() == name]
+        return [child for child, found in to_each(children, psutil.Process.name) if found == name]
 
 
 def ended(up: Up) -> None:

@@ -21,7 +21,7 @@ from tests.faults.office import Office
 from tests.faults.proxy import MERGE, RECORD, CommitCutter
 from tests.faults.site import IS_LONG, QUICK, Site, each_or_first, only_at_length, seeds, until
 from tests.ports import free_port
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, to_each
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -95,8 +95,7 @@ def test_a_child_killed_at_any_moment_costs_an_attempt_at_most(site: Site) -> No
     worker = site.run("worker")
     site.started(uploads)
     site.aim()
-    for child in site.children(worker):
-        child.kill()
+    to_each(site.children(worker), psutil.Process.kill)
     site.ended(uploads)
     site.check(uploads)
 
@@ -241,9 +240,7 @@ def test_everything_stopped_at_any_moment_comes_back_whole(site: Site, how: sign
     children = site.children(processes[1])
     for process in processes:
         process.send_signal(how)
-    for child in children:
-        with suppress(psutil.NoSuchProcess):
-            child.send_signal(how)
+    to_each(children, lambda child: child.send_signal(how))
     for engine in (site.valkey, site.postgres):
         for pid in engine.pids.values():
             psutil.Process(pid).send_signal(how)
@@ -277,16 +274,14 @@ def test_a_frozen_worker_that_wakes_up_after_another_finished_merges_nothing(sit
     site.started(uploads)
     site.aim(share=0.5)
     family = [psutil.Process(frozen.pid), *site.children(frozen)]
-    for process in family:
-        process.suspend()
+    to_each(family, psutil.Process.suspend)
     other = site.run("worker")
     # A transaction that was frozen past its merge holds its rows; the other waits for it, which is
     # as it should be: exactly one of them will be the one. Otherwise the other finishes first.
     with suppress(AssertionError):
         site.ended(uploads, patience_s=6)
     thawed = time.time()
-    for process in family:
-        process.resume()
+    to_each(family, psutil.Process.resume)
     site.ended(uploads)
     site.let_go(frozen, since=thawed)
     site.check(uploads)

@@ -7,6 +7,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import psycopg
 import pytest
 from psycopg.errors import IdleInTransactionSessionTimeout
@@ -27,7 +28,7 @@ from tests.faults.site import Site, until
 from tests.files import csv_file, id_number, member
 from tests.integration.folder.watching import until as until_so
 from tests.integration.worker.test_worker import ended, sent, working
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, to_each
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -64,8 +65,7 @@ def test_a_frozen_workers_merge_gives_its_locks_back_to_the_next_attempt(
         until(lambda: site.query(WAITING), "the merge waits")
         children = site.children(frozen)
         frozen.send_signal(signal.SIGSTOP)
-        for child in children:
-            child.suspend()
+        to_each(children, psutil.Process.suspend)
         began = time.monotonic()
         own.rollback()
     # The merge itself continues, and its transaction stays open: no process is left to end it.

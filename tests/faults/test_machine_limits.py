@@ -34,7 +34,7 @@ from tests.integration.worker.test_worker import (
     working,
 )
 from tests.ports import free_port
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, to_each
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -127,12 +127,8 @@ def threads(process: psutil.Process) -> list[str]:
 
 def threads_of_user() -> int:
     """How many threads the processes of the user have."""
-    found = 0
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if process.uids().real == OWN_USER:
-                found += process.num_threads()
-    return found
+    found = to_each(psutil.process_iter(), lambda one: (one.uids().real, one.num_threads()))
+    return sum(threads for _, (user, threads) in found if user == OWN_USER)
 
 
 #: Puts a file into a store, and fetches it, in processes of a user who gets few more threads.
@@ -278,8 +274,7 @@ async def test_children_that_can_start_no_thread_fail_nothing(
         await taking_jobs(log)
         before = threads_of_user()
         uploads = []
-        for child in process.children():
-            child.kill()
+        to_each(process.children(), psutil.Process.kill)
         for room in each_or_first(2, 1, 3, 4, 6):
             with limited(process, resource.RLIMIT_NPROC, before + room):
                 upload_id = await sent(system, user, csv_file(room + 2))

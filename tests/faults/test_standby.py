@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import subprocess
 import time
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,7 @@ from tests import cluster
 from tests.files import csv_file, members
 from tests.integration.folder.watching import until
 from tests.integration.worker.test_worker import ended, grow_old, in_members, sent, working
+from tests.waiting import to_each
 from tests.waiting import until as waiting_until
 
 if TYPE_CHECKING:
@@ -98,9 +98,7 @@ class Pair:
     def kill_primary(self) -> None:
         """SIGKILL of all its processes."""
         first = psutil.Process(self._primary.pids["postgres"])
-        for process in (first, *first.children(recursive=True)):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        to_each((first, *first.children(recursive=True)), psutil.Process.kill)
 
     def promote(self) -> None:
         """Make the standby the primary."""

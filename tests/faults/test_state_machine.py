@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, precondition, rule
 
@@ -20,6 +21,7 @@ from rollbook.uploads import control, receive
 from rollbook.uploads.options import Options
 from tests.faults.site import IS_LONG, Site, until
 from tests.files import csv_file
+from tests.waiting import to_each
 
 if TYPE_CHECKING:
     import subprocess
@@ -117,8 +119,7 @@ class Office(RuleBasedStateMachine):
 
     @rule()
     def kill_a_child(self) -> None:
-        for child in self.site.children(self.worker):
-            child.kill()
+        to_each(self.site.children(self.worker), psutil.Process.kill)
 
     def teardown(self) -> None:
         """After any of that: let it run, and look at every upload."""

@@ -13,7 +13,7 @@ import pytest
 from tests import warm_process
 from tests.faults.site import Site, until
 from tests.ports import free_port
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, to_each
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,8 +34,8 @@ def test_a_second_ctrl_c_ends_up_and_all_it_started_at_once(site: Site) -> None:
     site.started(uploads)
     family = site.children(up)
     assert len(family) >= 3  # the API, the worker and its child
-    for process in family:
-        if warm_process.is_child(process):
+    for process, is_child in to_each(family, warm_process.is_child):
+        if is_child:
             process.suspend()  # an attempt that doesn't come to its end
     until(lambda: "Stop it with" in site.log(), "it is ready")
     up.send_signal(signal.SIGINT)

@@ -30,7 +30,7 @@ from rollbook.errors import DataFolderInUseError, EngineError
 from tests import cluster as clusters
 from tests import in_memory, warm_process
 from tests.integration.engines import owner as owning
-from tests.waiting import PATIENCE_S, join, kill, printed
+from tests.waiting import PATIENCE_S, join, kill, printed, to_each
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -242,7 +242,9 @@ def test_both_engines_run_as_promised(folder: Path) -> None:
             assert client.config_get(*expected) == expected
         for pid in engines.pids.values():
             one = psutil.Process(pid)
-            assert not [c for p in (one, *one.children()) for c in p.net_connections("inet")]
+            family = (one, *one.children())
+            found = to_each(family, lambda process: process.net_connections("inet"))
+            assert not [connection for _, connections in found for connection in connections]
         private = (folder, folder / "postgres", folder / "valkey", folder / "run")
         assert [mode(path) for path in private] == [0o700] * 4
         assert mode(folder / "run" / "valkey.sock") == 0o700
@@ -403,10 +405,7 @@ def test_everything_killed_at_once(used: Path) -> None:
         engines = [psutil.Process(pid) for pid in owner.pids.values()]
         family = [*engines, *(child for engine in engines for child in engine.children())]
         os.kill(owner.process.pid, signal.SIGSTOP)
-        for one in family:
-            # PostgreSQL's processes end by themselves when the first of them is gone.
-            with contextlib.suppress(psutil.NoSuchProcess):
-                one.kill()
+        to_each(family, psutil.Process.kill)
         owner.kill()
     until(lambda: not any(one.is_running() for one in family))
     left = ("postgres/postmaster.pid", "run/pg/.s.PGSQL.5432", "run/pg/.s.PGSQL.5432.lock")
