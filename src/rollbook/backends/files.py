@@ -8,68 +8,61 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
-import hashlib
-import os
-import re
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 from uuid import UUID, uuid4
 
 import obstore
 from obstore.exceptions import BaseError
-from obstore.store import from_url
 
-from rollbook.backends import exhaustion, stored
+from rollbook.backends import exhaustion
+from rollbook.backends.calls import Calls
 from rollbook.backends.file_errors import Done, done_of, mapped, unavailable
-from rollbook.backends.stored import ID, KEY, Stored
+from rollbook.backends.store import INSTALLATIONS, PART_BYTES, SOURCE_GONE, BlockingStore, mark_key
+from rollbook.backends.stored import KEY, Disk, Stored
 from rollbook.errors import (
-    ConfigurationError,
     NoResourcesError,
     ServiceUnavailableError,
     SourceGoneError,
-    WrongStoreError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+    import datetime as dt
+    from collections.abc import (
+        AsyncIterable,
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Iterable,
+        Iterator,
+        Mapping,
+    )
 
     from obstore import ObjectMeta
-    from obstore.store import ClientConfig, ObjectStore, RetryConfig
+    from obstore.store import ObjectStore
 
-    from rollbook.config import Settings
-
-os.environ.setdefault(*exhaustion.STORE_THREADS)  # read with the first call of obstore
-
-#: Bytes per part of an upload to the store; two parts are sent at a time.
-PART_BYTES = 5 * 1024 * 1024
+    from rollbook.backends.calls import Arguments, Result
 
 #: Files of which several are removed at a time: by calls to an object store beside one another, and
 #: in a folder by parts, each in a thread: one after another, a busy disk takes twice as long.
 CALLS_AT_A_TIME = 10
 FILES_AT_A_TIME = 100
 PART = 25
+#: Files of a listing that are taken at a time.
+LISTED_AT_A_TIME = 1000
 
-#: Seconds that the store gets to say whether it has a file.
-ANSWER_S = 60.0
-#: Timeouts of a request to an object store; one request may transfer a whole file.
-_TIMES: ClientConfig = {
-    "connect_timeout": dt.timedelta(seconds=5),
-    "read_timeout": dt.timedelta(seconds=30),
-    "timeout": dt.timedelta(minutes=5),
-}
-
-#: The folder with one file per installation that uses the store, named by its id.
-_INSTALLATIONS = "installations"
-#: A file that is written to learn the time of the store's clock.
-_CLOCK = f"{_INSTALLATIONS}/clock"
-
-SOURCE_GONE = (
-    "The file is no longer in the store, so it can't be processed. Please send it as a new upload."
+#: What a store on a disk or a share does on threads.
+DISK_CALLS = Calls(
+    "rollbook-store",
+    threads=8,
+    no_answer="The file store doesn't answer within {} seconds (ROLLBOOK_STORE_ANSWER_S). Nothing "
+    "was changed; please try again in a few minutes. Where it is on a share that hangs, mount it "
+    "again.",
 )
+
+#: A file that is written to learn the time of the store's clock.
+_CLOCK = f"{INSTALLATIONS}/clock"
 
 
 def source_key(upload_id: UUID, kind: str) -> str:
@@ -120,98 +113,36 @@ def reports_lock(upload_id: UUID) -> str:
     return f"reports of {upload_id}"
 
 
-class FileStore:
+class FileStore(BlockingStore):
     """The files of all uploads.
 
     Raises:
         ServiceUnavailableError: from every method, when the store doesn't answer.
     """
 
-    def __init__(
-        self, url: str, *, retry_s: float = 10, allow_http: bool = False, make: bool = True
-    ) -> None:
-        """Open the store.
-
-        A call to an object store is tried again for ``retry_s`` seconds. ``make`` makes the folder
-        of a local store: where a mount is expected, a folder that is made would hide that it is
-        missing.
-
-        Raises:
-            ConfigurationError: the URL is not that of a known kind of store.
-        """
-        self.url = url
-        self._root = Path(unquote(urlsplit(url).path)) if url.startswith("file:") else None
-        #: The installation whose store it was shown to be.
-        self._installation: UUID | None = None
-        try:
-            if self._root is not None:
-                if make:
-                    self._root.mkdir(parents=True, exist_ok=True)
-                # obstore makes no folder of a store that isn't there, and opens none.
-                self._opened = from_url(url) if self._root.is_dir() else None
-            else:
-                self._opened = from_url(
-                    url,
-                    client_options={**_TIMES, "allow_http": allow_http},
-                    retry_config=_retries(retry_s),
-                )
-        except (BaseError, ValueError, OSError) as error:
-            raise ConfigurationError(
-                f"ROLLBOOK_STORE_URL is not the address of a file store: {error}. Write it as "
-                "file:///srv/rollbook/store or s3://bucket/folder."
-            ) from error
-
-    @classmethod
-    def of(cls, settings: Settings) -> FileStore:
-        """The store that the settings name; the default one, in the data folder, is made."""
-        return cls(
-            settings.store_address,
-            retry_s=settings.store_retry_s,
-            allow_http=settings.store_allow_http,
-            make=settings.is_default_store,
-        )
-
-    @property
-    def _store(self) -> ObjectStore:
-        """The store, opened.
-
-        Raises:
-            WrongStoreError: its folder isn't there.
-        """
+    async def _store(self) -> ObjectStore:
+        """The store, opened; raises what ``_open`` does."""
         if self._opened is None:
-            with mapped():
-                if self._root is None or not self._root.is_dir():
-                    raise self._not_there()
-                self._opened = from_url(self.url)
+            return await self._on_thread(self._open)
         return self._opened
 
-    def _not_there(self) -> WrongStoreError:
-        return WrongStoreError(
-            f"The file store ({self.url}) is not there, or is not this installation's. Is it "
-            "mounted? Nothing was changed; work resumes automatically when it is there. The folder "
-            "of a new store is made by hand, once."
-        )
+    async def _on_thread(
+        self, step: Callable[Arguments, Result], *args: Arguments.args, **named: Arguments.kwargs
+    ) -> Result:
+        """Do what blocks while a share hangs; raises what it does, or that there is no answer."""
+        with mapped():
+            return await DISK_CALLS.call(self._answer_s, step, *args, **named)
 
-    @contextlib.contextmanager
-    def _there(self) -> Iterator[None]:
-        """Turn a write that finds nothing to write to into our error: there is no such bucket."""
-        try:
-            yield
-        except FileNotFoundError as error:
-            if self._root is not None:
-                raise  # what was to be written isn't there
-            raise self._not_there() from error
+    async def _in_time(self, answer: Awaitable[Result]) -> Result:
+        """The store's answer, or an error where there is none in time."""
+        with mapped():
+            async with asyncio.timeout(self._answer_s):
+                return await answer
 
-    def _check_mount(self) -> None:
-        """Is the folder still the one that was shown to be ours? A mount may have gone.
-
-        Raises:
-            WrongStoreError: it isn't; a write would go to the folder below the mount.
-        """
-        if self._root is None or self._installation is None:
-            return
-        if not (self._root / _INSTALLATIONS / str(self._installation)).exists():
-            raise self._not_there()
+    async def _expect_mount(self) -> None:
+        """What ``_check_mount`` does, for the event loop, which no share may hold."""
+        if self._disk is not None and self._installation is not None:
+            await self._on_thread(self._check_mount)
 
     async def receive(self, key: str, chunks: AsyncIterator[bytes]) -> None:
         """Store the chunks; when they raise, nothing is stored and the error propagates.
@@ -219,27 +150,38 @@ class FileStore:
         Raises:
             ServiceUnavailableError: the store doesn't accept it, or there is no thread for it.
         """
-        self._check_mount()
+        await self._expect_mount()
+        store = await self._store()
         exhaustion.expect_store_threads()
         try:
-            await obstore.put_async(
-                self._store, key, chunks, chunk_size=PART_BYTES, max_concurrency=2
-            )
-            if self._root is not None:
+            if self._disk is None:  # its client has timeouts of its own
+                await _put(store, key, chunks)
+            else:
+                async with asyncio.timeout(self._answer_s) as bound:
+                    await _put(store, key, _timed(chunks, bound, self._answer_s))
                 # A 202 is a promise: it must hold after a power cut too.
-                await asyncio.to_thread(_sync_to_disk, self._root / key)
+                await self._on_thread(self._disk.sync, key)
         except (BaseError, OSError) as error:
-            await asyncio.to_thread(self._tidy, key)
+            # What hangs would let its tidying hang too, or come after the next try: retention
+            # removes what is left.
+            if not isinstance(error, TimeoutError):
+                await self._tidy(key)
             raise unavailable(
                 error,
                 "The file store doesn't take files right now, so nothing was kept. Please send the "
                 "file again in a few minutes.",
             ) from error
         except BaseException as error:
-            await asyncio.shield(asyncio.to_thread(self._tidy, key))
+            await asyncio.shield(self._tidy(key))
             if exhaustion.is_one(error):
                 raise NoResourcesError(exhaustion.SENTENCE) from error
             raise
+
+    async def _tidy(self, key: str) -> None:
+        """Remove what a write that failed has left; where that fails too, retention does."""
+        if self._disk is not None:
+            with contextlib.suppress(ServiceUnavailableError):
+                await self._on_thread(self._disk.tidy, key)
 
     async def open(self, key: str) -> tuple[int, AsyncIterator[bytes]]:
         """The size in bytes and the content, chunk by chunk.
@@ -247,28 +189,38 @@ class FileStore:
         Raises:
             FileNotFoundError: there is no file of this key.
             WrongStoreError: the store's folder has gone, with its mount.
+            BaseError, TimeoutError: while the content is read, of which a part has been sent.
         """
         try:
-            with mapped():
-                found = await obstore.get_async(self._store, key)
+            found = await self._in_time(obstore.get_async(await self._store(), key))
         except FileNotFoundError:
-            self._check_mount()
+            await self._expect_mount()
             raise
-        return found.meta["size"], _chunks(found)
+        parts = self._each(found.stream(min_chunk_size=256 * 1024))
+        return found.meta["size"], (bytes(part) async for part in parts)
+
+    async def _each(self, answers: AsyncIterable[Result]) -> AsyncIterator[Result]:
+        """Each answer of several; a TimeoutError where one doesn't come in time."""
+        waiting = aiter(answers)
+        while True:
+            try:
+                async with asyncio.timeout(self._answer_s):
+                    answer = await anext(waiting)
+            except StopAsyncIteration:
+                return
+            yield answer
 
     async def has(self, key: str) -> bool:
         """Is there a file of this key?
 
         Raises:
-            ServiceUnavailableError: there is no answer within ``ANSWER_S`` seconds: a share hangs.
+            ServiceUnavailableError: there is no answer in time: a share hangs.
         """
         return await self._head(key) is not None
 
     async def _head(self, key: str) -> ObjectMeta | None:
         try:
-            with mapped():
-                async with asyncio.timeout(ANSWER_S):
-                    return await obstore.head_async(self._store, key)
+            return await self._in_time(obstore.head_async(await self._store(), key))
         except FileNotFoundError:
             return None
 
@@ -278,15 +230,15 @@ class FileStore:
         Raises:
             SourceGoneError: there is no file of this key.
         """
-        self._check_mount()
+        await self._expect_mount()
+        store = await self._store()
         try:
-            with mapped():
-                await obstore.copy_async(self._store, key, target)
-                if self._root is not None:
-                    # Its copy is a second name of the same file, and as old: young files are safe
-                    # from retention until their record is written.
-                    await asyncio.to_thread(os.utime, self._root / target)
-                    await asyncio.to_thread(_sync_to_disk, self._root / target)
+            if self._disk is None:  # a large one takes time, and the client has timeouts of its own
+                with mapped():
+                    await obstore.copy_async(store, key, target)
+            else:
+                await self._in_time(obstore.copy_async(store, key, target))
+                await self._on_thread(self._disk.renew, target)
         except FileNotFoundError:
             raise SourceGoneError(SOURCE_GONE) from None
 
@@ -296,15 +248,14 @@ class FileStore:
         Raises:
             WrongStoreError: the store's folder has gone, with its mount.
         """
-        self._check_mount()
+        await self._expect_mount()
         try:
-            with mapped():
-                if self._root is None:
-                    await obstore.delete_async(self._store, key)
-                else:
-                    await asyncio.to_thread(self._unlink, key)
+            if self._disk is None:
+                await self._in_time(obstore.delete_async(await self._store(), key))
+            else:
+                await self._on_thread(self._disk.unlink, key)
         except FileNotFoundError:
-            self._check_mount()
+            await self._expect_mount()
 
     def remove_all(
         self, keys: Iterable[str], sizes: Mapping[str, int] | None = None
@@ -318,16 +269,16 @@ class FileStore:
             ServiceUnavailableError: the store as a whole doesn't answer; no more are begun.
             WrongStoreError: the store's folder has gone, with its mount.
         """
-        return self._several(keys, self._unlink, partial(self._delete, sizes or {}))
+        return self._several(keys, Disk.unlink, partial(self._delete, sizes or {}))
 
     def sizes(self, keys: Iterable[str]) -> AsyncIterator[Done]:
         """The size of each file; raises what ``remove_all`` does."""
-        return self._several(keys, self._size, self._ask_size)
+        return self._several(keys, Disk.size, self._ask_size)
 
     async def _several(
         self,
         keys: Iterable[str],
-        on_disk: Callable[[str], int],
+        on_disk: Callable[[Disk, str], int],
         by_call: Callable[[str], Awaitable[int]],
     ) -> AsyncIterator[Done]:
         """Do something to each file, several at a time, and yield what came of it.
@@ -336,23 +287,22 @@ class FileStore:
         """
         left = iter(keys)
 
-        def in_turn(some: list[str]) -> list[int | BaseException]:
-            return [_end_of(on_disk, key) for key in some]
+        def in_turn(disk: Disk, some: list[str]) -> list[int | BaseException]:
+            return [_end_of(partial(on_disk, disk), key) for key in some]
 
-        while some := list(
-            islice(left, CALLS_AT_A_TIME if self._root is None else FILES_AT_A_TIME)
-        ):
-            self._check_mount()
-            if self._root is None:
+        disk = self._disk
+        while some := list(islice(left, CALLS_AT_A_TIME if disk is None else FILES_AT_A_TIME)):
+            await self._expect_mount()
+            if disk is None:
                 ends = await asyncio.gather(*map(by_call, some), return_exceptions=True)
             else:
                 parts = [some[first : first + PART] for first in range(0, len(some), PART)]
-                threads = (asyncio.to_thread(in_turn, part) for part in parts)
+                threads = (self._on_thread(in_turn, disk, part) for part in parts)
                 ends = [end for part in await asyncio.gather(*threads) for end in part]
             has_failed = False
             for key, end in zip(some, ends, strict=True):
                 if isinstance(end, FileNotFoundError):
-                    self._check_mount()
+                    await self._expect_mount()
                 yield (done := done_of(key, end))
                 has_failed |= done.error is not None
             if has_failed:
@@ -365,7 +315,7 @@ class FileStore:
     async def _delete(self, sizes: Mapping[str, int], key: str) -> int:
         size = sizes[key] if key in sizes else await self._ask_size(key)
         exhaustion.expect_store_threads()
-        await obstore.delete_async(self._store, key)
+        await obstore.delete_async(await self._store(), key)
         return size
 
     async def remove_empty(self, before: dt.datetime) -> int:
@@ -374,10 +324,16 @@ class FileStore:
         Returns:
             How many there were.
         """
-        if self._root is None:
+        if self._disk is None:
             return 0
-        with mapped():
-            return await asyncio.to_thread(stored.remove_empty, self._root, before)
+        folders = self._in_parts(self._disk.remove_empty(before))
+        return sum([removed async for removed in folders])
+
+    async def _in_parts(self, steps: Iterator[Result]) -> AsyncIterator[Result]:
+        """What an iterator over files of the disk yields."""
+        while some := await self._on_thread(lambda: [*islice(steps, LISTED_AT_A_TIME)]):
+            for step in some:
+                yield step
 
     async def each(self, folder: UUID | None = None) -> AsyncIterator[Stored]:
         """List the files of all uploads, or of one.
@@ -385,15 +341,14 @@ class FileStore:
         Files that aren't ours, such as another program's in the same bucket, are left out.
         """
         try:
+            if self._disk is not None:
+                async for file in self._in_parts(self._disk.files(folder)):
+                    yield file
+                return
+            prefix = None if folder is None else f"{folder}/"
+            listed = obstore.list(await self._store(), prefix, chunk_size=LISTED_AT_A_TIME)
             with mapped():
-                if self._root is not None:
-                    found = stored.files_of(self._root, folder)
-                    while some := await asyncio.to_thread(lambda: [*islice(found, 1000)]):
-                        for file in some:
-                            yield file
-                    return
-                prefix = None if folder is None else f"{folder}/"
-                async for batch in obstore.list(self._store, prefix, chunk_size=1000):
+                async for batch in self._each(listed):
                     for meta in batch:
                         if key := KEY.fullmatch(meta["path"]):
                             yield Stored(
@@ -406,8 +361,9 @@ class FileStore:
         """The installations that have registered with this store, and when they did."""
         said = {}
         try:
+            listed = obstore.list(await self._store(), f"{INSTALLATIONS}/")
             with mapped():
-                async for batch in obstore.list(self._store, f"{_INSTALLATIONS}/"):
+                async for batch in self._each(listed):
                     for meta in batch:
                         with contextlib.suppress(ValueError):  # somebody else's
                             name = UUID(meta["path"].rpartition("/")[2])
@@ -418,19 +374,22 @@ class FileStore:
 
     async def say_installation(self, installation: UUID) -> None:
         """Register an installation as a user of this store."""
-        with self._there(), mapped():
-            await obstore.put_async(self._store, _mark(installation), b"Rollbook\n")
+        with self._there():
+            key = mark_key(installation)
+            await self._in_time(obstore.put_async(await self._store(), key, b"Rollbook\n"))
 
     async def now(self) -> dt.datetime:
         """The moment at which the store says that a file written now was modified."""
-        with self._there(), mapped():
-            await obstore.put_async(self._store, _CLOCK, b"Rollbook\n")
-            moment: dt.datetime = (await obstore.head_async(self._store, _CLOCK))["last_modified"]
+        with self._there():
+            store = await self._store()
+            await self._in_time(obstore.put_async(store, _CLOCK, b"Rollbook\n"))
+            written = await self._in_time(obstore.head_async(store, _CLOCK))
+        moment: dt.datetime = written["last_modified"]
         return moment
 
     async def is_of(self, installation: UUID) -> bool:
         """Has this installation said that it uses this store? See ``service.store_proof``."""
-        return await self.has(_mark(installation))
+        return await self.has(mark_key(installation))
 
     async def check(self) -> None:
         """Return when the store answers and, once that was shown, is still the installation's.
@@ -452,117 +411,6 @@ class FileStore:
         """From now on, refuse to write where this installation's mark isn't there."""
         self._installation = installation
 
-    def fetch(self, key: str, target: Path) -> str:
-        """Download a file to a local path (blocking, for the child process).
-
-        Returns:
-            The SHA-256 of what was written, in hexadecimal.
-
-        Raises:
-            SourceGoneError: there is no file of this key.
-            WrongStoreError: the store's folder has gone, with its mount.
-            OSError: the target can't be written.
-        """
-        digest = hashlib.sha256()
-        # A target that can't be written says nothing about the store.
-        with target.open("wb") as out:
-            for chunk in self._content(key):
-                digest.update(chunk)
-                out.write(chunk)
-        return digest.hexdigest()
-
-    def _content(self, key: str) -> Iterator[bytes]:
-        """The chunks of a file; raises what ``fetch`` does of the store."""
-        try:
-            with mapped():
-                for chunk in obstore.get(self._store, key).stream(min_chunk_size=PART_BYTES):
-                    yield bytes(chunk)
-        except FileNotFoundError:
-            self._check_mount()
-            raise SourceGoneError(SOURCE_GONE) from None
-
-    def put(self, key: str, source: Path) -> bool:
-        """Store a local file (blocking: for the child process).
-
-        It is on the disk before this returns: the record that names it is committed afterwards, and
-        what it was made from is removed then.
-
-        Returns:
-            Whether the store gave it a version, so that it stays there when it is removed.
-
-        Raises:
-            WrongStoreError: the bucket isn't there.
-        """
-        self._check_mount()
-        with self._there(), mapped():
-            put = obstore.put(self._store, key, source)
-            if self._root is not None:
-                _sync_to_disk(self._root / key)
-        return put["version"] not in {None, "null"}  # the latter where versioning is suspended
-
-    def keys(self, folder: UUID) -> list[str]:
-        """The keys of a folder's files (blocking, for the child process).
-
-        Raises:
-            WrongStoreError: the store's folder has gone, with its mount.
-        """
-        self._check_mount()
-        try:
-            with mapped():
-                listed = obstore.list(self._store, f"{folder}/")
-                return [meta["path"] for batch in listed for meta in batch]
-        except FileNotFoundError:
-            return []
-
-    def delete(self, key: str) -> None:
-        """Remove a file (blocking, for the child process); one that is gone already is fine.
-
-        Raises:
-            WrongStoreError: the store's folder has gone, with its mount.
-        """
-        self._check_mount()
-        with contextlib.suppress(FileNotFoundError), mapped():
-            obstore.delete(self._store, key)
-
-    def discard(self, key: str) -> None:
-        """Try to remove a file (blocking, for the child process).
-
-        If that fails, it is removed later with the upload's folder.
-        """
-        with contextlib.suppress(ServiceUnavailableError):
-            self.delete(key)
-
-    # --- a local store's folders, which hold more than it lists ----------------------------------
-
-    def _tidy(self, key: str) -> None:
-        """Remove what a write that failed has left."""
-        if self._root is None:
-            return
-        path = self._root / key
-        with contextlib.suppress(OSError):
-            for left in path.parent.glob(f"{path.name}*"):
-                left.unlink(missing_ok=True)
-        self._remove_if_empty(path.parent.name)
-
-    def _size(self, key: str) -> int:
-        assert self._root is not None
-        return (self._root / key).stat().st_size
-
-    def _unlink(self, key: str) -> int:
-        """Remove a file, and its folder when it is the last; returns its size in bytes."""
-        assert self._root is not None
-        try:
-            size = self._size(key)
-            (self._root / key).unlink()
-        finally:
-            self._remove_if_empty(key.partition("/")[0])
-        return size
-
-    def _remove_if_empty(self, folder: str) -> None:
-        if self._root is not None and re.fullmatch(ID, folder):
-            with contextlib.suppress(OSError):  # it holds something, or is gone
-                (self._root / folder).rmdir()
-
 
 def _end_of(work: Callable[[str], int], key: str) -> int | BaseException:
     """What came of the work on a file."""
@@ -572,29 +420,23 @@ def _end_of(work: Callable[[str], int], key: str) -> int | BaseException:
         return error
 
 
-def _mark(installation: UUID) -> str:
-    return f"{_INSTALLATIONS}/{installation}"
+async def _put(store: ObjectStore, key: str, chunks: AsyncIterator[bytes]) -> None:
+    await obstore.put_async(store, key, chunks, chunk_size=PART_BYTES, max_concurrency=2)
 
 
-def _retries(retry_s: float) -> RetryConfig:
-    """Short retries: with obstore's defaults a request would wait up to three minutes."""
-    return {
-        "max_retries": 10,
-        "backoff": {"max_backoff": dt.timedelta(seconds=2)},
-        "retry_timeout": dt.timedelta(seconds=retry_s),
-    }
+async def _timed(
+    chunks: AsyncIterator[bytes], bound: asyncio.Timeout, answer_s: float
+) -> AsyncIterator[bytes]:
+    """The chunks, with a bound for the store and none for who sends them."""
 
+    def allow(seconds: float | None) -> None:
+        if not bound.expired():
+            now = asyncio.get_running_loop().time()
+            bound.reschedule(None if seconds is None else now + seconds)
 
-async def _chunks(found: obstore.GetResult) -> AsyncIterator[bytes]:
-    async for chunk in found.stream(min_chunk_size=256 * 1024):
-        yield bytes(chunk)
-
-
-def _sync_to_disk(path: Path) -> None:
-    # The file, its name, and the name of the upload's folder.
-    for place in (path, path.parent, path.parent.parent):
-        descriptor = os.open(place, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    allow(None)
+    async for chunk in chunks:
+        allow(answer_s)
+        yield chunk
+        allow(None)
+    allow(answer_s)

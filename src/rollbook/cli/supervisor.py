@@ -249,10 +249,14 @@ def _end_of(process: subprocess.Popen[bytes]) -> asyncio.Future[int]:
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[int] = loop.create_future()
 
+    def note(code: int) -> None:
+        if not ended.done():
+            ended.set_result(code)
+
     def wait() -> None:
         code = process.wait()
         with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
-            loop.call_soon_threadsafe(lambda: ended.done() or ended.set_result(code))
+            loop.call_soon_threadsafe(note, code)
 
     threading.Thread(target=wait, name=f"end of {process.pid}", daemon=True).start()
     return ended

@@ -75,6 +75,8 @@ class Settings(BoundSettings, MemberSettings, ProviderSettings, VoterRollSetting
     store_url: str | None = None
     #: Seconds for which a call to an object store is tried again, before it counts as away.
     store_retry_s: Annotated[float, Field(ge=0)] = 10
+    #: Seconds that the store gets for a step: to list files, to take or give a part of one.
+    store_answer_s: Annotated[float, Field(gt=0)] = 60
     #: Take an object store whose endpoint has no TLS, on a network of your own.
     store_allow_http: bool = False
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from rollbook.backends.calls import Calls
 from rollbook.config import OWN_FOLDERS
 from rollbook.errors import FileWaitsError, ServiceUnavailableError
-from rollbook.folder import calls
 from rollbook.folder.directories import (
     SHARED,
     described,
@@ -36,8 +36,16 @@ if TYPE_CHECKING:
     from io import FileIO
     from pathlib import Path
 
-    from rollbook.folder.calls import Arguments, Result
+    from rollbook.backends.calls import Arguments, Result
 
+#: Steps in the folder.
+CALLS = Calls(
+    "rollbook-folder",
+    threads=4,
+    no_answer="The watched folder doesn't answer within {} seconds (ROLLBOOK_WATCH_ANSWER_S). "
+    "Nothing was lost: files stay where they are until it does. Check the share that it is on, and "
+    "mount it again where it hangs.",
+)
 TAKING = ".taking"
 #: In a claim: a file of the folder itself. Names of sub-folders begin with no dot.
 _ROOT = ".root"
@@ -189,7 +197,7 @@ class Folder:
             ServiceUnavailableError: the folder doesn't answer in time.
             What the method raises.
         """
-        return await calls.call(self._answer_s, step, *args, **named)
+        return await CALLS.call(self._answer_s, step, *args, **named)
 
     def look(self) -> Look:
         """List the waiting and the claimed files."""

@@ -8,7 +8,7 @@ import structlog
 
 from rollbook.accounts import audit
 from rollbook.backends.database import execute, fetch_one, fetch_row, lock, queries
-from rollbook.backends.files import SOURCE_GONE
+from rollbook.backends.store import SOURCE_GONE
 from rollbook.errors import ConflictError, NotAllowedError, ServiceUnavailableError, SourceGoneError
 from rollbook.telemetry import metrics
 from rollbook.uploads import receive

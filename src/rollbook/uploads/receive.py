@@ -20,7 +20,8 @@ from rollbook import clock
 from rollbook.accounts import audit, users
 from rollbook.backends import clamd
 from rollbook.backends.database import UNAVAILABLE, execute, fetch_all, fetch_one, lock, queries
-from rollbook.backends.files import SOURCE_GONE, source_key
+from rollbook.backends.files import source_key
+from rollbook.backends.store import SOURCE_GONE
 from rollbook.errors import (
     ConflictError,
     DuplicateUploadError,

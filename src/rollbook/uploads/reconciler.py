@@ -14,7 +14,7 @@ import structlog
 
 from rollbook.accounts import audit
 from rollbook.backends.database import exclusive, fetch_all, queries
-from rollbook.backends.files import SOURCE_GONE
+from rollbook.backends.store import SOURCE_GONE
 from rollbook.errors import ServiceUnavailableError
 from rollbook.notifications import outbox
 from rollbook.queue.uploads import LOOK_AGAIN_MS, OPEN_STATES

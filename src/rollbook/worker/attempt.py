@@ -23,7 +23,7 @@ from rollbook import clock
 from rollbook.accounts import audit
 from rollbook.backends import exhaustion
 from rollbook.backends.database import UNAVAILABLE, fetch_one, fetch_row, queries
-from rollbook.backends.files import SOURCE_GONE
+from rollbook.backends.store import SOURCE_GONE
 from rollbook.errors import (
     AttemptError,
     FencedError,

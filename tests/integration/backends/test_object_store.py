@@ -15,7 +15,8 @@ import pytest
 from rollbook import clock
 from rollbook.accounts.users import issue_token
 from rollbook.api.app import create_app
-from rollbook.backends.files import PART_BYTES, FileStore
+from rollbook.backends.files import FileStore
+from rollbook.backends.store import PART_BYTES
 from rollbook.errors import ServiceUnavailableError, WrongStoreError
 from rollbook.service.doctor_store import store_findings
 from rollbook.service.system import open_system

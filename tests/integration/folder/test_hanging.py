@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from rollbook.accounts.users import issue_token
+from rollbook.backends.calls import Calls
 from rollbook.errors import ServiceUnavailableError
-from rollbook.folder import calls
 from rollbook.folder import retention as folder_retention
-from rollbook.folder.claims import Folder
+from rollbook.folder.claims import CALLS, Folder
 from rollbook.folder.watcher import state
 from rollbook.service.system import open_system
 from rollbook.uploads import retention
@@ -83,11 +82,11 @@ async def test_a_share_that_hangs_is_a_problem_and_takes_no_thread_of_others(
     async with watching(system) as watcher:
         await until(is_said)
         # Each round tries again, until all threads wait; then none is begun.
-        await until(lambda: share.begun == calls.THREADS)
+        await until(lambda: share.begun == CALLS.threads)
         for _ in range(3):
             with pytest.raises(ServiceUnavailableError, match=SAID):
                 await watcher.run_once()
-        assert (share.begun, threads()) == (calls.THREADS, calls.THREADS)
+        assert (share.begun, threads()) == (CALLS.threads, CALLS.threads)
         async with asyncio.timeout(PATIENCE_S):
             assert await asyncio.to_thread(lambda: "free") == "free"
         share.answers.set()
@@ -116,7 +115,7 @@ async def test_a_file_is_not_asked_for_by_hand_where_the_share_hangs(
 ) -> None:
     headers = {"Authorization": f"Bearer {issue_token(settings, await make_user())}"}
     async with asyncio.timeout(PATIENCE_S):
-        for _ in range(calls.THREADS + 2):
+        for _ in range(CALLS.threads + 2):
             answer = await api.post(
                 "/api/v1/bulk-upload/monitor/process",
                 json={"file_name": "members.csv"},
@@ -124,49 +123,44 @@ async def test_a_file_is_not_asked_for_by_hand_where_the_share_hangs(
             )
             assert answer.status_code == 503
             assert SAID in answer.text
-    assert share.begun == calls.THREADS
+    assert share.begun == CALLS.threads
 
 
 async def test_a_step_that_ends_late_gives_its_thread_back() -> None:
     goes_on = threading.Event()
     try:
         with pytest.raises(ServiceUnavailableError, match=SAID):
-            await calls.call(0.01, goes_on.wait, PATIENCE_S)
+            await CALLS.call(0.01, goes_on.wait, PATIENCE_S)
     finally:
         goes_on.set()
-    await until(lambda: not calls._late)
-    assert await calls.call(PATIENCE_S, len, "ab") == 2
+    await until(lambda: not CALLS.late)
+    assert await CALLS.call(PATIENCE_S, len, "ab") == 2
 
 
-async def test_a_machine_without_threads_takes_none_from_the_folder_for_good(
+async def test_a_machine_without_threads_takes_none_from_the_calls_for_good(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     start = threading.Thread.start
+    calls = Calls("rollbook-few", threads=2, no_answer="{}")
     refused: list[threading.Thread] = []
+    started: list[threading.Thread] = []
 
     def start_later(thread: threading.Thread) -> None:
-        if thread.name == "rollbook-folder" and len(refused) < 2 * calls.THREADS:
-            refused.append(thread)
-            raise RuntimeError("can't start new thread")
+        if thread.name == "rollbook-few":
+            if len(refused) < 2 * calls.threads:
+                refused.append(thread)
+                raise RuntimeError("can't start new thread")
+            started.append(thread)
         start(thread)
 
-    def serve_two() -> None:
-        for _ in range(2):
-            calls._waiting.get()()
-
-    monkeypatch.setattr(calls, "_threads", [])
-    monkeypatch.setattr(calls, "_waiting", SimpleQueue())
-    monkeypatch.setattr(calls, "_serve", serve_two)
     monkeypatch.setattr(threading.Thread, "start", start_later)
-    for _ in range(2 * calls.THREADS):
+    for _ in range(2 * calls.threads):
         with pytest.raises(RuntimeError, match="new thread"):
             await calls.call(PATIENCE_S, len, "ab")
     assert await calls.call(PATIENCE_S, len, "ab") == 2
     refused.clear()  # with one thread that is there
     assert await calls.call(PATIENCE_S, len, "abc") == 3
-    [thread] = calls._threads
-    await asyncio.to_thread(thread.join, PATIENCE_S)
-    assert not thread.is_alive()
+    assert len(started) == 1
 
 
 async def test_a_step_of_which_the_server_itself_gives_up_raises_what_it_says() -> None:
@@ -174,7 +168,7 @@ async def test_a_step_of_which_the_server_itself_gives_up_raises_what_it_says() 
         raise TimeoutError("Connection timed out")
 
     with pytest.raises(TimeoutError, match="Connection timed out"):
-        await calls.call(PATIENCE_S, given_up)
+        await CALLS.call(PATIENCE_S, given_up)
 
 
 async def test_a_file_that_can_not_be_removed_keeps_no_other_in_the_folder(

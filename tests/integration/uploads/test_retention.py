@@ -19,6 +19,7 @@ from rollbook import clock, config
 from rollbook.accounts.users import issue_token
 from rollbook.backends.database import connect
 from rollbook.backends.files import FileStore, refused_key, report_key, source_key
+from rollbook.backends.stored import Disk
 from rollbook.cli.purge import purge
 from rollbook.errors import (
     ConflictError,
@@ -524,14 +525,14 @@ async def test_an_orphan_that_can_not_be_removed_keeps_no_other_step_from_its_wo
     orphans = [source_key(uuid4(), "csv") for _ in range(3)]
     for key in orphans:
         await system.store.receive(key, one_chunk(b"left behind"))
-    unlink = FileStore._unlink
+    unlink = Disk.unlink
 
-    def refused(store: FileStore, key: str) -> int:
+    def refused(disk: Disk, key: str) -> int:
         if key == orphans[1]:
             raise PermissionError(errno.EACCES, "Permission denied")
-        return unlink(store, key)
+        return unlink(disk, key)
 
-    monkeypatch.setattr(FileStore, "_unlink", refused)
+    monkeypatch.setattr(Disk, "unlink", refused)
     later(91)
     done = await retention.run_when_due(system)
     assert done is not None

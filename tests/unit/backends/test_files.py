@@ -176,14 +176,13 @@ async def test_a_bucket_is_not_asked_again_for_the_sizes_of_a_listing(
 
 async def test_a_store_that_hangs_counts_as_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker would wait for it with the upload at "processing", and beat no heart."""
-    store = FileStore("memory:///")
+    store = FileStore("memory:///", answer_s=0.05)
     [key] = await filled(store, 1)
 
     async def hangs(*_: object) -> None:
         await asyncio.Event().wait()  # no bound: it is cancelled
 
     monkeypatch.setattr(obstore, "head_async", hangs)
-    monkeypatch.setattr(files, "ANSWER_S", 0.05)
     async with asyncio.timeout(PATIENCE_S):
         with pytest.raises(ServiceUnavailableError):
             await store.has(key)

@@ -1,0 +1,85 @@
+"""A store on a share that hangs: every step comes to its end, and the event loop goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+
+from rollbook.backends import files
+from rollbook.backends.files import DISK_CALLS, FileStore, source_key
+from rollbook.errors import ServiceUnavailableError
+from tests.hung_share import hung
+from tests.integration.folder.watching import until
+from tests.waiting import PATIENCE_S
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+#: Seconds that the store gets while it hangs.
+ANSWER_S = 0.3
+
+
+async def content() -> AsyncIterator[bytes]:
+    yield b"some bytes"
+
+
+async def all_of(answers: AsyncIterator[Any]) -> list[Any]:
+    return [answer async for answer in answers]
+
+
+@pytest.mark.parametrize("is_proven", [True, False])
+async def test_no_step_waits_for_ever_and_all_goes_on_when_the_share_answers(
+    tmp_path: Path, *, is_proven: bool
+) -> None:
+    store, patient = FileStore(tmp_path.as_uri(), answer_s=ANSWER_S), FileStore(tmp_path.as_uri())
+    installation, key, other = uuid4(), source_key(uuid4(), "csv"), source_key(uuid4(), "csv")
+    await patient.say_installation(installation)
+    await patient.receive(key, content())
+    if is_proven:
+        store.expect(installation)
+    now = dt.datetime.now(dt.UTC)
+    async with asyncio.timeout(PATIENCE_S):
+        with hung(tmp_path):
+            ends = await asyncio.gather(
+                store.receive(other, content()),
+                store.open(key),
+                store.copy(key, other),
+                store.remove(key),
+                store.has(key),
+                store.check(),
+                store.now(),
+                store.installations(),
+                store.say_installation(installation),
+                store.remove_empty(now),
+                all_of(store.each()),
+                all_of(store.remove_all([key])),
+                return_exceptions=True,
+            )
+            assert [type(end) for end in ends] == [ServiceUnavailableError] * len(ends)
+            assert await asyncio.to_thread(lambda: "free") == "free"
+        await until(lambda: not DISK_CALLS.late)
+        await patient.receive(other, content())
+        assert {file.key for file in await all_of(patient.each())} == {key, other}
+        size, chunks = await patient.open(other)
+        assert b"".join(await all_of(chunks)) == b"some bytes"
+        assert size == len(b"some bytes")
+
+
+async def test_the_bound_is_for_the_store_and_not_for_who_sends() -> None:
+    seen: list[float | None] = []
+
+    async def sender() -> AsyncIterator[bytes]:
+        for part in (b"first", b"second"):
+            seen.append(bound.when())
+            yield part
+
+    async with asyncio.timeout(PATIENCE_S) as bound:
+        async for _ in files._timed(sender(), bound, PATIENCE_S):
+            assert bound.when() is not None
+        assert bound.when() is not None
+    assert seen == [None, None]
