@@ -118,7 +118,7 @@ class Desk:
         kind = kind_of(name)
         path = self.folder / f"taken.{kind}"
         path.write_bytes(content)
-        wanted = Wanted(sheet, columns, {}, accepts_passports, file_name=name)
+        wanted = Wanted(sheet, columns, {}, accepts_passports, file_name=name, office=scope)
         limits = Limits.of(settings)
         validated, orders, frames = [], [], []
         for batch in read(path, kind, wanted, batch_rows=batch_rows, limits=limits):

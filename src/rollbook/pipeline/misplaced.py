@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from rollbook import places
 from rollbook.errors import RowsAboveHeadersError, SecondTableError
 from rollbook.languages import MOST_LISTED, listed, phrase
+from rollbook.model import EVERYWHERE
 from rollbook.pipeline import legends, owners
 from rollbook.pipeline.cells import SEPARATORS, without
 from rollbook.pipeline.columns import FULL_NAME, key, map_headers
@@ -23,6 +25,7 @@ from rollbook.spreadsheets.workbook.worksheet import letters_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
+    from rollbook.model import Scope
     from rollbook.pipeline.header import Header
 
 #: So many rows with a number, in any column, are a table and not a line such as "Captured by".
@@ -39,6 +42,11 @@ _WARD: Final = re.compile(
     r"\b(?:ward|wyk|iwadi)\s*(?:no|nr|number|nommer)?\.?\s*[:#-]?\s*(?:[0-9]{1,3}|[0-9]{8})\b",
     re.IGNORECASE,
 )
+#: Shorter texts such as EC and MP are also something else, and longer ones are no names.
+_LEAST_NAME: Final = 3
+_MOST_NAME: Final = 60
+#: Without such a word, "George" and "Naledi" may be people.
+_MUNICIPALITY: Final = re.compile(r"munisipal|municipal|metro|\bcity of\b|masipala", re.IGNORECASE)
 _ID: Final = "id_number"
 _NAMES: Final = frozenset({"firstname", "surname", FULL_NAME})
 
@@ -162,12 +170,15 @@ def notes(
     header: Header,
     table_name: str = "",
     carried: Collection[str] = (),
+    office: Scope = EVERYWHERE,
 ) -> Iterator[Note]:
     """What the first rows of a table say of it that its sender must check.
 
-    ``carried`` are the fields of places that are read from lines between the members.
+    ``carried`` are the fields of places that are read from lines between the members, and
+    ``office`` is the sender's, whose place is that of rows without one.
     """
-    said = _places_above(rows.head(header.index), header, table_name, carried)
+    told = {*carried, *_told_by_wards(rows, header)}
+    said = _places_above(rows.head(header.index), header, table_name, told, office)
     if said:
         yield Note("place_above", values={"said": listed(said)})
     unread = _table_above(rows.head(header.index), header)
@@ -200,15 +211,23 @@ def notes(
 
 
 def _places_above(
-    above: pl.DataFrame, header: Header, table_name: str, carried: Collection[str]
+    above: pl.DataFrame,
+    header: Header,
+    table_name: str,
+    carried: Collection[str],
+    office: Scope,
 ) -> list[str]:
     """What the rows above the headers or the sheet's name say of a place that no column has.
 
-    It is a label with its value, such as "Municipality: Emfuleni", or a ward's number.
+    It is a label with its value, such as "Municipality: Emfuleni", a ward's number, or the name of
+    a province or municipality that isn't the office's.
     """
     known = set(header.columns.known.values())
     wanted = _PLACES - known - set(carried)
-    found = [f"'{table_name[:30]}'"] if "ward" in wanted and _WARD.search(table_name) else []
+    is_place = ("ward" in wanted and _WARD.search(table_name)) or _is_other_place(
+        table_name, wanted, office
+    )
+    found = [f"'{table_name[:30]}'"] if is_place else []
     for row in above.iter_rows() if wanted else ():
         # A merged cell has its text in each of its columns.
         texts = list(dict.fromkeys(text for cell in row if (text := one_line(cell))))
@@ -217,11 +236,35 @@ def _places_above(
             if not value.strip() and (":" in text or len(texts) == _LABEL_AND_VALUE):
                 value = texts[-1] if text == texts[0] and len(texts) > 1 else ""
             is_label = value.strip() and map_headers([label]).known.get(label) in wanted
-            if is_label or ("ward" in wanted and _WARD.search(text)):
+            is_ward = "ward" in wanted and _WARD.search(text)
+            # A label's value is said with it.
+            is_name = text == texts[0] and _is_other_place(text, wanted, office)
+            if is_label or is_ward or is_name:
                 found.append(
                     f"'{label.strip()}: {value.strip()}'"[:60] if value else f"'{text[:60]}'"
                 )
     return found
+
+
+def _told_by_wards(rows: pl.DataFrame, header: Header) -> tuple[str, ...]:
+    """The places that the column of wards tells as well, if it has codes of eight digits."""
+    name = header.columns.header("ward")
+    column = header.names.index(name) if name is not None else rows.width
+    if column >= rows.width:
+        return ()
+    has_codes = rows.to_series(column).slice(header.index + 1).str.contains(r"^\s*[0-9]{8}\s*$")
+    return ("province", "municipality") if has_codes.any() else ()
+
+
+def _is_other_place(text: str, wanted: Collection[str], office: Scope) -> bool:
+    """Whether a text names a province, or a municipality with that word, outside the office's."""
+    if not _LEAST_NAME < len(text) < _MOST_NAME or "municipality" not in wanted:
+        return False
+    province = places.find_province(text)
+    if province is not None and province.how == "known":
+        return "province" in wanted and province.place.code != office.province
+    found = places.find_municipality(text) if _MUNICIPALITY.search(text) else None
+    return found is not None and found.how == "known" and found.place.name != office.municipality
 
 
 def _table_above(above: pl.DataFrame, header: Header) -> list[int]:

@@ -19,6 +19,7 @@ from rollbook.errors import (
 )
 from rollbook.languages import joined, listed, phrase
 from rollbook.masking import masked
+from rollbook.model import EVERYWHERE
 from rollbook.pipeline import header as header_rows
 from rollbook.pipeline import legends, marked, misplaced, no_members, tables, totals
 from rollbook.pipeline.body import Body
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
     from pathlib import Path
 
+    from rollbook.model import Scope
     from rollbook.pipeline.csv_text import CsvText
     from rollbook.pipeline.tables import Table
     from rollbook.spreadsheets.books.book import Rows
@@ -114,6 +116,8 @@ class Wanted:
     has_lines: bool = True
     #: As the sender has it; "Deceased 2023.xlsx" says that its people are no members.
     file_name: str = ""
+    #: Whose file it is: rows without a place are this office's.
+    office: Scope = EVERYWHERE
 
     def find(self, rows: Iterable[Sequence[str | None]]) -> Header | None:
         """The header row among the first rows of a table."""
@@ -334,7 +338,7 @@ class _Reading:
         if lines is not None and lines.is_titled_so:
             self._titled.add(table.name)
         carried: Collection[str] = () if lines is None else lines.carried
-        notes = tuple(misplaced.notes(start.frame, header, table.name, carried))
+        notes = tuple(misplaced.notes(start.frame, header, table.name, carried, wanted.office))
         is_of_former = self._is_former(table.name) or self._is_file_of_former(table.name)
         return _Opened(table, chain([start], prepared), header, lines, notes, is_of_former)
 

@@ -151,6 +151,7 @@ class _Attempt:
             self._settings.accepts_passports,
             self._is_removal,
             file_name=upload["file_name"],
+            office=self._scope,
         )
         if self._grid is not None:
             wanted = self._grid.wanted(accepts_passports=self._settings.accepts_passports)

@@ -24,6 +24,7 @@ from rollbook.pipeline.apart import Apart
 from rollbook.pipeline.birth_dates import Differing
 from rollbook.pipeline.counting import Counting
 from rollbook.pipeline.dates import Orders
+from rollbook.pipeline.filled_down import FilledDown
 from rollbook.pipeline.groups import Groups
 from rollbook.pipeline.match import ledger_of, staging, unstage
 from rollbook.pipeline.normalise import normalise
@@ -77,7 +78,8 @@ class Staged:
         least = settings.shared_phone_rows
         shared = (SharedContacts("cell_number", least), SharedContacts("email", least))
         self._apart = Apart()
-        self._seen = (Differing(), *shared, Groups(), Turned(), self._apart, Counting())
+        names = (Turned(), FilledDown())
+        self._seen = (Differing(), *shared, Groups(), *names, self._apart, Counting())
         #: Rows that name their person by a passport.
         self.documents = 0
         #: Whether the file has columns of own fields.

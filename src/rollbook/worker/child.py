@@ -260,6 +260,7 @@ def _check(
                 remembered,
                 settings.accepts_passports,
                 file_name=found["file_name"],
+                office=scope,
             ),
             scope=scope,
             today=day,

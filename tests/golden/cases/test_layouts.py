@@ -17,6 +17,7 @@ from rollbook.errors import (
     SecondTableError,
     ShiftedColumnError,
 )
+from rollbook.model import EVERYWHERE, Scope
 from rollbook.pipeline.read import BATCH_ROWS
 from tests.files import csv_file, id_number, member, one_sheet
 
@@ -431,6 +432,8 @@ def test_words_that_only_resemble_another_person_are_none(header: str, desk: Des
             "'Municipality: Emfuleni', 'Ward No: 12'",
         ),
         ([("Province", "Gauteng")], "'Province: Gauteng'"),
+        ([("LIMPOPO",)], "'LIMPOPO'"),
+        ([("Emfuleni Local Municipality",)], "'Emfuleni Local Municipality'"),
         ([("WYK NR. 7",), ("",)], "'WYK NR. 7'"),
     ],
 )
@@ -438,6 +441,25 @@ def test_a_place_above_the_list_is_noted_where_no_column_has_it(
     above: list[tuple[str, ...]], said: str, desk: Desk
 ) -> None:
     assert f"says {said} above" in read(desk, *above, HEADERS, PEOPLE[0])["place_above"]
+
+
+@pytest.mark.parametrize(
+    ("title", "scope", "ward", "is_noted"),
+    [
+        ("Gauteng Province", Scope("LP"), "12", True),
+        # The office's own place is that of its rows, and a ward's code tells the place.
+        ("Gauteng Province", Scope("GP"), "12", False),
+        ("Emfuleni Municipality", Scope("GP", "Emfuleni"), "12", False),
+        ("Gauteng", EVERYWHERE, "79800012", False),
+        ("George", EVERYWHERE, "12", False),
+        ("EC", EVERYWHERE, "12", False),
+    ],
+)
+def test_a_title_that_names_another_place_than_the_offices_is_noted(
+    title: str, scope: Scope, ward: str, is_noted: bool, desk: Desk
+) -> None:
+    rows = (title,), (*HEADERS, "Ward"), (*PEOPLE[0], ward)
+    assert ("place_above" in notes(send(desk, *rows, scope=scope))) is is_noted
 
 
 @pytest.mark.parametrize(

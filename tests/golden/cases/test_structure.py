@@ -167,6 +167,29 @@ def test_titles_that_are_not_those_of_the_numbers_are_noted_for_the_file(desk: D
         assert said.startswith("In 10 of 20 rows the gender in column 'Title'") is found
 
 
+@pytest.mark.parametrize("batch_rows", [7, 100])
+@pytest.mark.parametrize(("column", "least"), [(1, 8), (2, 12)])
+def test_a_name_that_was_dragged_down_is_noted(
+    column: int, least: int, batch_rows: int, desk: Desk
+) -> None:
+    def said(people: int, *, is_sorted: bool = False) -> str | None:
+        rows = [list(PEOPLE[n % 6]) for n in range(20)]
+        for row in rows[20 - people :]:
+            row[column] = "Zulu"
+        rows = sorted(rows, key=lambda row: row[column]) if is_sorted else rows
+        numbered = [(id_number(n), *row[1:3], "") for n, row in enumerate(rows)]
+        return notes(send(desk, HEADERS, *numbered, batch_rows=batch_rows)).get("name_filled_down")
+
+    found = said(least)
+    assert found is not None
+    assert found.startswith(f"From row {22 - least} to row 21 the column '{HEADERS[column]}'")
+    assert f"for {least} people" in found
+    assert said(least - 1) is None
+    assert said(least, is_sorted=True) is None
+    # Some lists are of one family.
+    assert said(20) is None
+
+
 @pytest.mark.parametrize("row", [("Ward 1 Count", "", "", "2"), ("Soweto Total", "", "", "")])
 def test_a_subtotal_as_excel_names_it_is_no_member(row: Sequence[str], desk: Desk) -> None:
     done = send(desk, HEADERS, *PEOPLE[:2], row, *PEOPLE[2:])
