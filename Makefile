@@ -41,7 +41,7 @@ test: setup ## All tests, against the real PostgreSQL and Valkey
 	@$(BIN)/python -m pytest --numprocesses=$(TEST_PROCESSES) --dist=worksteal
 
 stress-tests: setup ## All tests in random order beside busy processes (RUNS=10 SEED=1 TESTS=tests/page)
-	@$(BIN)/python scripts/stress.py --runs $(or $(RUNS),10) --seed $(or $(SEED),1) $(TESTS)
+	@$(BIN)/python scripts/stress.py --processes $(TEST_PROCESSES) --runs $(or $(RUNS),10) --seed $(or $(SEED),1) $(TESTS)
 
 faults: setup ## The fault tests many times (RUNS=25, SEED=1): about an hour
 	@ROLLBOOK_FAULT_RUNS=$(or $(RUNS),25) ROLLBOOK_FAULT_SEED=$(or $(SEED),1) $(LONG) faults 60 'Breaks things under running uploads' -- $(BIN)/python -m pytest --timeout=7200 tests/faults tests/acceptance/test_join.py tests/integration/live/test_live.py
