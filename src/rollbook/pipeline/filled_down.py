@@ -69,15 +69,16 @@ class FilledDown:
             ups + int((names > names.shift()).sum()),
             downs + int((names < names.shift()).sum()),
         )
-        start = 0
         # Hardly a run is as long as those that are noted, but the first may go on from the last
         # batch, and the last into the next one.
-        for place, length in enumerate(runs["len"]):
-            if place in {0, runs.height - 1} or length >= _LEAST[field]:
-                found = _run(rows[start : start + length], self._open.pop(field, None))
-                longest = self._longest.get(field, found)
-                self._longest[field] = max(found, longest, key=lambda run: run.people)
-            start += length
+        lengths = runs["len"]
+        long = (lengths >= _LEAST[field]).arg_true()
+        ends = lengths.cum_sum()
+        for place in sorted({0, *long, runs.height - 1}):
+            end, length = ends[place], lengths[place]
+            found = _run(rows[end - length : end], self._open.pop(field, None))
+            longest = self._longest.get(field, found)
+            self._longest[field] = max(found, longest, key=lambda run: run.people)
         self._open[field] = found
 
     def notes(self) -> Iterator[Note]:

@@ -71,6 +71,8 @@ _LETTERS: Final = re.compile(r"[^\W\d_]{3}")
 #: none.
 _PERSON_DIGITS: Final = 5
 _SENTENCE_WORDS: Final = 6
+#: Characters of an ID number: without its zeros, and with separators.
+_ID_CHARS: Final = (11, 20)
 _ID_NUMBER: Final = re.compile(r"(?:[0-9][ .-]?){13}")
 _RUNNING_NUMBER: Final = re.compile(r"^[0-9]{1,6}(?:[.)]|\.0)?$")
 
@@ -231,7 +233,10 @@ class Lines:
         """Carry the place of a line down, or end what is carried."""
         match line.kind:
             case "place":
-                self._is_doubted = self._is_doubted if self._takes_away else self.is_titled_so
+                if not self._takes_away:
+                    # "WARD 7 - RESIGNED"
+                    says_so = not self._is_removal and no_members.says_no_members(line.text)
+                    self._is_doubted = self.is_titled_so or says_so
                 self._carry(line)
             case "running number":
                 self._count("numbered_rows", line)
@@ -315,7 +320,8 @@ class Lines:
         has_ids = self._id_column < own.width
         if has_ids:
             # Almost every cell is a number, which is checked quickly.
-            suspects = has_value & ~is_number(own.to_series(self._id_column))
+            ids = own.to_series(self._id_column)
+            suspects = has_value & ~(is_number(ids) & ~_are_sentences(ids))
         places_ = suspects.arg_true()
         if not len(places_):
             return []
@@ -372,9 +378,11 @@ class Lines:
             if len(cells) == 1 and column in self._of_addresses and not is_title:
                 return _Line(number, "unclear")
             return _Line(number, "place", " ".join(texts), *place)
-        if len(cells) > 1 or is_of_member or (column > self._id_column and not is_title):
+        counted = _counted(texts)
+        is_right = column > self._id_column and not is_title
+        if counted is None and (len(cells) > 1 or is_of_member or is_right):
             return None
-        return self._lone(number, column, text)
+        return self._lone(number, column, counted or text)
 
     def _registered(self, text: str) -> tuple[str, str] | None:
         """The province or municipality of the register whose code or name a text is."""
@@ -401,6 +409,25 @@ class Lines:
             return _Line(number, "page", text)
         is_text = _LETTERS.search(text) and (not digits or " " in text)
         return _Line(number, "text", text) if is_text else None
+
+
+def _are_sentences(cells: pl.Series) -> pl.Series:
+    """Which cells are longer or shorter than ID numbers and have words: "2 who resigned"."""
+    length = cells.str.len_bytes()
+    places_ = ((length < _ID_CHARS[0]) | (length > _ID_CHARS[1])).fill_null(value=False).arg_true()
+    found = pl.repeat(value=False, n=len(cells), eager=True)
+    if not len(places_):
+        return found
+    words = cells.gather(places_).str.contains(r"\p{L}{3}")
+    return found.scatter(places_, words)
+
+
+def _counted(texts: Sequence[str]) -> str | None:
+    """The title of people who are no members, of two texts, where the other counts them."""
+    numbers = [text for text in texts if _RUNNING_NUMBER.match(text)]
+    others = [text for text in texts if text not in numbers]
+    is_title = len(numbers) == len(others) == 1 and no_members.says_no_members(others[0])
+    return others[0] if is_title else None
 
 
 def _labelled(texts: Sequence[str]) -> tuple[str, str] | None:

@@ -247,6 +247,26 @@ def test_each_line_of_people_who_are_no_members_counts(tmp_path: Path) -> None:
     assert doubted(read_rows(tmp_path, title, HEADERS, ANN, title, BOB)) == [3, 5]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("DECEASED", "", "", "2"), ("", "Resigned", "12"), ("2 members who resigned",),
+        ("3 oorlede",), ("WARD 7 - DECEASED",), ("Ward 7 (resigned)",),
+    ],
+)  # fmt: skip
+def test_such_a_line_may_have_a_count_or_a_ward(line: tuple[str, ...], tmp_path: Path) -> None:
+    sheet = read_rows(tmp_path, HEADERS, ANN, line, BOB)
+    assert sheet.frame[ROW_NUMBER].to_list() == [2, 4]
+    assert doubted(sheet) == [4]
+
+
+@pytest.mark.parametrize("line", [("ACTIVE", "", "", "2"), ("WARD 7",), ("12345",), ("Ann", "2")])
+def test_a_count_a_ward_and_a_wrong_number_say_nothing_of_it(
+    line: tuple[str, ...], tmp_path: Path
+) -> None:
+    assert doubted(read_rows(tmp_path, HEADERS, ANN, line, BOB)) == []
+
+
 @pytest.mark.parametrize("title", ["ACTIVE MEMBERS", "Paid-up members (not suspended)"])
 def test_a_title_of_members_that_comes_again_ends_the_doubt(title: str, tmp_path: Path) -> None:
     sheet = read_rows(tmp_path, HEADERS, (title,), ANN, ("RESIGNED",), BOB, (title,), CAT)
