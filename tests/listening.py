@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed
 
 from rollbook.accounts.users import issue_token
 from rollbook.api.server import Server
+from tests.closing import closing
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -137,14 +138,16 @@ class Gate:
             line.transport.abort()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        behind_reader, behind_writer = await asyncio.open_unix_connection(self._behind)
-        self._lines |= {writer, behind_writer}
-        try:
-            await asyncio.gather(
-                self._copy(reader, behind_writer), self._copy(behind_reader, writer)
-            )
-        finally:
-            self._lines -= {writer, behind_writer}
+        with closing(writer):
+            behind_reader, behind_writer = await asyncio.open_unix_connection(self._behind)
+            self._lines |= {writer, behind_writer}
+            try:
+                with closing(behind_writer):
+                    await asyncio.gather(
+                        self._copy(reader, behind_writer), self._copy(behind_reader, writer)
+                    )
+            finally:
+                self._lines -= {writer, behind_writer}
 
     async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):

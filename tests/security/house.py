@@ -22,6 +22,8 @@ from tests.page.site import NO_TLS, Site
 from tests.waiting import PATIENCE_S, join
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rollbook.config import Settings
 
 #: Every role, with offices that lie beside and above each other; the names stand before the @.
@@ -101,6 +103,18 @@ class Receivers:
 class _Lines(httpx.HTTPTransport):
     """Connections that outlive their client, for the next one."""
 
+    def __init__(self, log: Callable[[], str]) -> None:
+        super().__init__(verify=NO_TLS)
+        self._log = log
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request; where a connection breaks, say what the servers have said."""
+        try:
+            return super().handle_request(request)
+        except httpx.TransportError as error:
+            error.add_note(f"{request.method} {request.url}; the log:\n{self._log()}")
+            raise
+
     def __exit__(self, *_: object) -> None:
         """Keep them."""
 
@@ -116,7 +130,10 @@ class House(Site):
     users: dict[str, User] = field(default_factory=dict)
     #: The upload of each office: three rows, of which one is refused.
     uploads: dict[str, str] = field(default_factory=dict)
-    _lines: _Lines = field(default_factory=lambda: _Lines(verify=NO_TLS))
+    _lines: _Lines = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._lines = _Lines(self.log)
 
     async def _add_accounts(self) -> None:
         wanted = {**OFFICES, COLLEAGUE: OFFICES["johannesburg"]}

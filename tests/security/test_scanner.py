@@ -26,6 +26,7 @@ from rollbook.errors import (
     ServiceUnavailableError,
 )
 from rollbook.service.system import open_system
+from tests.closing import closing
 from tests.files import csv_file, workbook
 from tests.integration.folder.watching import names, recorded, until, watching
 from tests.ports import free_port
@@ -191,11 +192,11 @@ async def test_a_scanner_that_says_neither_yes_nor_no_says_no(
     is_over = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\0\0\0\0")
-        if reply is None:
-            await is_over.wait()  # no bound: until the test ends
-        writer.write(reply or b"")
-        writer.close()
+        with closing(writer):
+            await reader.readuntil(b"\0\0\0\0")
+            if reply is None:
+                await is_over.wait()  # no bound: until the test ends
+            writer.write(reply or b"")
 
     # Another process stands in for a failing scanner, because a real one doesn't fail on request.
     path = str(tmp_path / "socket")

@@ -75,9 +75,13 @@ class StandIn:
         # thread for itself.
         server = uvicorn.Server(config)
         socket = config.bind_socket()
-        thread = threading.Thread(
-            target=lambda: asyncio.run(server.serve(sockets=[socket])), daemon=True
-        )
+
+        async def serve() -> None:
+            await server.serve(sockets=[socket])
+            for connection in list(server.server_state.connections):
+                connection.transport.abort()  # its answer isn't waited for
+
+        thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
         thread.start()
         try:
             # The socket listens already: who connects before the server is up waits in its queue.

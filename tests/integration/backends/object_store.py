@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 import httpx
 import pytest
 
+from tests.closing import closing
 from tests.ports import free_port
 from tests.waiting import PATIENCE_S, kill
 
@@ -115,7 +116,7 @@ class MoodyDoor:
         self.mood = None
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        with closing(writer), contextlib.suppress(OSError, asyncio.IncompleteReadError):
             head = await reader.readuntil(b"\r\n\r\n")
             found = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
             body = await reader.readexactly(int(found[1]) if found else 0)
@@ -139,7 +140,6 @@ class MoodyDoor:
                     answer = answer[: begins + (len(answer) - begins) // 2]
                 writer.write(answer)
             await writer.drain()
-        writer.close()
 
     async def _asked(self, head: bytes, body: bytes) -> bytes:
         """The server's whole answer to a request."""
@@ -147,10 +147,11 @@ class MoodyDoor:
         lines = [
             one for one in head[:-4].split(b"\r\n") if not one.lower().startswith(b"connection:")
         ]
-        inner_writer.write(b"\r\n".join([*lines, b"Connection: close"]) + b"\r\n\r\n" + body)
-        await inner_writer.drain()
-        answer = await inner_reader.read()
-        inner_writer.close()
+        with closing(inner_writer):
+            asked = b"\r\n".join([*lines, b"Connection: close"])
+            inner_writer.write(asked + b"\r\n\r\n" + body)
+            await inner_writer.drain()
+            answer = await inner_reader.read()
         first, _, rest = answer.partition(b"\r\n")
         return (
             first
@@ -178,12 +179,16 @@ class Door:
             line.transport.abort()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self._behind)
-        self._lines |= {writer, inner_writer}
-        try:
-            await asyncio.gather(self._copy(reader, inner_writer), self._copy(inner_reader, writer))
-        finally:
-            self._lines -= {writer, inner_writer}
+        with closing(writer):
+            inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self._behind)
+            self._lines |= {writer, inner_writer}
+            try:
+                with closing(inner_writer):
+                    await asyncio.gather(
+                        self._copy(reader, inner_writer), self._copy(inner_reader, writer)
+                    )
+            finally:
+                self._lines -= {writer, inner_writer}
 
     async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):

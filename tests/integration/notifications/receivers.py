@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiosmtpd.smtp import SMTP
 
+from tests.closing import closing
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class WebhookReceiver:
             await self._news.wait_for(lambda: len(self.requests) >= number)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        with closing(writer), contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             lines = (line.partition(":") for line in head[1:] if line)
             headers = {name.lower(): value.strip() for name, _, value in lines}
@@ -112,7 +113,6 @@ class WebhookReceiver:
             else:
                 writer.write(f"HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n".encode())
                 await writer.drain()
-        writer.close()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[WebhookReceiver]:

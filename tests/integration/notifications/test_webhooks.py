@@ -27,6 +27,7 @@ from rollbook.notifications import outbox, webhooks
 from rollbook.notifications.webhooks import KINDS
 from rollbook.service.system import open_system
 from rollbook.uploads import control
+from tests.closing import closing
 from tests.files import csv_file
 from tests.integration.folder.watching import until
 from tests.integration.notifications.receivers import WebhookReceiver
@@ -366,10 +367,9 @@ async def hostile(answer: Callable[[asyncio.StreamWriter], Awaitable[None]]) -> 
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         open_lines.add(writer)
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        with closing(writer), contextlib.suppress(OSError, asyncio.IncompleteReadError):
             await reader.readuntil(b"\r\n\r\n")
             await answer(writer)
-        writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:
@@ -399,7 +399,7 @@ async def nonsense(writer: asyncio.StreamWriter) -> None:
     await writer.drain()
 
 
-async def closing(writer: asyncio.StreamWriter) -> None:
+async def cut_off(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
@@ -412,7 +412,7 @@ async def test_a_hostile_receiver_is_read_no_further_than_its_status(
         endless_body: (200, None),
         endless_head: unreachable,
         nonsense: unreachable,
-        closing: unreachable,
+        cut_off: unreachable,
     }
     of_answers = {}
     async with contextlib.AsyncExitStack() as receivers, delivering(system):

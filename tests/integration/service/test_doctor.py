@@ -25,6 +25,7 @@ from rollbook.engines.valkey import _binary as valkey
 from rollbook.errors import ConfigurationError
 from rollbook.service import doctor, doctor_store
 from rollbook.service.system import open_system
+from tests.closing import closing
 from tests.faults.test_retries import small_disk
 from tests.files import csv_file, members
 from tests.integration.worker.test_worker import ended, sent, working
@@ -401,12 +402,12 @@ async def test_what_a_bucket_says_leads_to_what_to_do(
     status: int, content: str, remedy: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
         body = f"<Error>{content}</Error>"
         head = f"HTTP/1.1 {status} No\r\nConnection: close\r\nContent-Length: {len(body)}"
-        writer.write(f"{head}\r\n\r\n{body}".encode())
-        await writer.drain()
-        writer.close()
+        with closing(writer):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(f"{head}\r\n\r\n{body}".encode())
+            await writer.drain()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
