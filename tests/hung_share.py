@@ -35,6 +35,6 @@ def hung(folder: Path) -> Iterator[None]:
             options = f"fd={server},rootmode=40000,user_id=0,group_id=0".encode()
             _checked(libc.mount(b"hung", os.fsencode(folder), b"fuse", 0, options))
         except OSError as error:
-            pytest.skip(f"no share can be mounted here ({error.strerror})")
+            pytest.skip(f"no share that hangs ({error.strerror}): needs root and {FUSE}")
         stack.callback(lambda: _checked(libc.umount2(os.fsencode(folder), _DETACH)))
         yield
