@@ -1,4 +1,4 @@
-"""Connections of servers and clients in tests, which end with their task."""
+"""Connections of servers and clients in tests, and their ends."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+import httpx
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+#: For a client that waits between its requests. By itself it keeps a connection for five seconds,
+#: as the server does: one that both give up at the same moment is reset.
+BRIEFLY = httpx.Limits(keepalive_expiry=2)
 
 
 @contextlib.contextmanager

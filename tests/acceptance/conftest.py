@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from tests import warm_process
+from tests.closing import BRIEFLY
 from tests.files import csv_file
 from tests.waiting import PATIENCE_S, printed, until
 
@@ -64,7 +65,10 @@ class Running:
         )
         token = login.json()["data"]["token"]
         return httpx.Client(
-            base_url=base, timeout=PATIENCE_S, headers={"Authorization": f"Bearer {token}"}
+            base_url=base,
+            timeout=PATIENCE_S,
+            headers={"Authorization": f"Bearer {token}"},
+            limits=BRIEFLY,
         )
 
 

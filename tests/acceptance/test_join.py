@@ -19,6 +19,7 @@ from rollbook.config import Settings
 from rollbook.model import Role, Scope
 from rollbook.service.system import open_system
 from tests.acceptance.conftest import EMAIL, PASSWORD, environment, rollbook
+from tests.closing import BRIEFLY
 from tests.faults.site import only_at_length
 from tests.files import csv_file, members
 from tests.integration.backends.object_store import BUCKET, s3_server
@@ -150,7 +151,8 @@ def _signed_in(url: str, process: subprocess.Popen[bytes]) -> httpx.Client:
         login = probe.post("/api/v1/auth/login", json={"email": EMAIL, "password": PASSWORD})
     token = login.json()["data"]["token"]
     headers = {"Authorization": f"Bearer {token}"}
-    return httpx.Client(base_url=f"{url}/api/v1", timeout=READY_WITHIN_S, headers=headers)
+    base = f"{url}/api/v1"
+    return httpx.Client(base_url=base, timeout=READY_WITHIN_S, headers=headers, limits=BRIEFLY)
 
 
 def _sent(api: httpx.Client, start: int) -> str:

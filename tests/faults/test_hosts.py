@@ -22,6 +22,7 @@ from psycopg.rows import dict_row
 from rollbook.engines import Engines
 from rollbook.engines.valkey import _binary as valkey
 from tests import cluster
+from tests.closing import BRIEFLY
 from tests.faults import hosts
 from tests.faults.hosts import Network
 from tests.faults.site import WITNESS, only_at_length
@@ -201,7 +202,10 @@ class Installation:
             )
         self._http = self._more.enter_context(
             httpx.Client(
-                base_url=f"http://{self.network.address('api')}:8000", timeout=120, trust_env=False
+                base_url=f"http://{self.network.address('api')}:8000",
+                timeout=120,
+                trust_env=False,
+                limits=BRIEFLY,
             )
         )
         signed = {"email": EMAIL, "password": PASSWORD}

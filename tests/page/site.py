@@ -18,6 +18,7 @@ from rollbook.config import Settings, environment_for
 from rollbook.model import Role, Scope
 from rollbook.service.system import open_system
 from tests import warm_process
+from tests.closing import BRIEFLY
 from tests.conftest import PASSWORD
 from tests.ports import free_port
 from tests.waiting import PATIENCE_S, kill, until
@@ -137,7 +138,8 @@ class Site:
         if email not in self.tokens:
             self.tokens[email] = self.sign_in(email)["token"]
         headers = {"Authorization": f"Bearer {self.tokens[email]}"}
-        return httpx.Client(base_url=f"{self.url}/api/v1", headers=headers, timeout=PATIENCE_S)
+        base = f"{self.url}/api/v1"
+        return httpx.Client(base_url=base, headers=headers, timeout=PATIENCE_S, limits=BRIEFLY)
 
     def idle(self) -> None:
         """Wait until no upload is open, also none of an earlier test."""
