@@ -9,6 +9,7 @@ import tests.no_garbage  # noqa: F401
 import contextlib
 import gc
 import itertools
+import logging
 import os
 import sys
 from functools import cache
@@ -160,6 +161,24 @@ def no_kept_loggers() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("structlog.configure", without_keeping)
         yield
+
+
+@pytest.fixture(autouse=True)
+def same_log() -> Iterator[None]:
+    """A test leaves the handlers of the log as they are: one of its own writes where nobody looks.
+
+    Such a handler's stream is closed with the test, and each later line is an error.
+    """
+
+    def handlers() -> list[logging.Handler]:
+        found = logging.getLogger().handlers
+        return [one for one in found if type(one).__module__ != "_pytest.logging"]
+
+    before = handlers()
+    yield
+    if handlers() != before:
+        logging.getLogger().handlers[:] = before
+        pytest.fail("the test left handlers in the log of this process, or took them away")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,6 +9,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import psutil
 import pytest
 
 from rollbook.accounts import users
+from rollbook.backends import exhaustion
 from rollbook.backends.database import connect
 from rollbook.service.rounds import every
 from rollbook.service.system import open_system
@@ -178,6 +180,17 @@ def test_a_store_that_gets_no_thread_refuses_and_waits_for_none() -> None:
     ends = [int(line) for line in done.stdout.split()]
     assert set(ends) == {1, 2}
     assert ends == sorted(ends, reverse=True)
+
+
+def test_threads_that_were_tried_count_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the store's own would be refused, and its call would wait for ever."""
+    tried: list[int | None] = []
+    # As with a thread that has told that it ends, and hasn't: a busy machine has them by itself.
+    monkeypatch.setattr(threading.Thread, "join", lambda thread: tried.append(thread.native_id))
+    for _ in range(20):
+        exhaustion._try_threads(3)
+        assert not [one for one in tried if Path(f"/proc/self/task/{one}").exists()]
+    assert len(tried) == 60
 
 
 class Panic(BaseException):

@@ -7,6 +7,7 @@ import errno
 import os
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Final
 
@@ -37,6 +38,8 @@ _FILES: Final = 16
 STORE_THREADS: Final = ("TOKIO_WORKER_THREADS", "2")
 #: Seconds for which it isn't looked again: the runtime keeps a thread for ten after its last call.
 _LOOK_S: Final = 1.0
+#: Seconds that a thread has to end, once it has nothing more to do.
+_GONE_S: Final = 1.0
 _look = SimpleNamespace(at=None)
 
 
@@ -90,6 +93,18 @@ def _try_threads(count: int) -> None:
         ended.set()
         for trial in started:
             trial.join()
+        _wait_until_gone(started)
+
+
+def _wait_until_gone(threads: list[threading.Thread]) -> None:
+    """Wait until the system counts threads no more: one that was joined may still be on its way.
+
+    The next one would be refused for it, at a limit that has room.
+    """
+    tasks = [Path(f"/proc/self/task/{thread.native_id}") for thread in threads]
+    until = time.monotonic() + _GONE_S
+    while any(task.exists() for task in tasks) and time.monotonic() < until:
+        time.sleep(0.001)
 
 
 def is_one(error: BaseException) -> bool:

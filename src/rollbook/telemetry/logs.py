@@ -56,6 +56,9 @@ def configure(settings: Settings, *, component: str) -> None:
             renderer,
         ],
     )
+    # A stream that takes no line: the library would say what was to be logged, and all errors that
+    # were being handled, both of which may quote a cell.
+    logging.raiseExceptions = False
     handler = _handler()
     handler.setFormatter(formatter)
     root = logging.getLogger()

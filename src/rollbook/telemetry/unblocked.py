@@ -17,6 +17,7 @@ PATIENCE_S = 1.0
 #: Bytes that go out in one write: a pipe takes as many at once or none.
 PIECE_BYTES = 4096
 DROPPED = "%d log lines were dropped while nobody read them"
+NOT_WRITTEN = "a log line of %s could not be written (%s)"
 
 
 class UnblockedHandler(logging.Handler):
@@ -35,11 +36,13 @@ class UnblockedHandler(logging.Handler):
         """Write a line, or count it as dropped."""
         try:
             line = f"{self.format(record)}\n"
-            if self._dropped:
-                line = f"{self.format(_note(self._dropped))}\n{line}"
-        except Exception:  # noqa: BLE001 - as every handler does
-            self.handleError(record)
-            return
+        except Exception as error:  # noqa: BLE001 - as every handler does
+            # The library would say what was to be logged, and all errors that were being handled:
+            # both may quote a cell.
+            place = f"{record.filename}:{record.lineno}"
+            line = f"{self.format(_note(NOT_WRITTEN, place, type(error).__name__))}\n"
+        if self._dropped:
+            line = f"{self.format(_note(DROPPED, self._dropped))}\n{line}"
         until = time.monotonic() + (0 if self._dropped else PATIENCE_S)
         if self._is_cut:
             line = f"\n{line}"
@@ -67,8 +70,8 @@ class UnblockedHandler(logging.Handler):
         return not left
 
 
-def _note(dropped: int) -> logging.LogRecord:
-    return logging.LogRecord(__name__, logging.WARNING, __file__, 0, DROPPED, (dropped,), None)
+def _note(text: str, *values: object) -> logging.LogRecord:
+    return logging.LogRecord(__name__, logging.WARNING, __file__, 0, text, values, None)
 
 
 def _not_blocking(descriptor: int) -> int:

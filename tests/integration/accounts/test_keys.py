@@ -519,6 +519,8 @@ def test_the_command_makes_lists_and_revokes(
 ) -> None:
     for name, value in environment_for(settings).items():
         monkeypatch.setenv(name, value)
+    # The log is the test process's own.
+    monkeypatch.setattr("rollbook.telemetry.logs.configure", lambda *_, **__: None)
     runner = CliRunner()
 
     def run(*arguments: str, code: int = 0) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,8 +28,9 @@ FORGERY = (
 @pytest.fixture(autouse=True)
 def _undo() -> Iterator[None]:
     root = logging.getLogger()
-    before, level = root.handlers[:], root.level
+    before, level, raises = root.handlers[:], root.level, logging.raiseExceptions
     yield
+    logging.raiseExceptions = raises
     root.handlers[:] = before
     root.setLevel(level)
     structlog.reset_defaults()
@@ -83,3 +86,32 @@ def test_a_stack_trace_that_quotes_somebodys_text_forges_no_line(
         assert all(line.startswith("    ") for line in trace if line.strip()), os.linesep.join(
             trace
         )
+
+
+def test_a_line_that_can_not_be_written_is_said_without_its_content(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    log = logging.getLogger("of a library")
+    configured("json")
+    try:
+        raise ValueError(f"{ID_NUMBER} Nomvula")
+    except ValueError:
+        log.warning("%d rows", "Nomvula")
+    [line] = capfd.readouterr().err.splitlines()
+    assert json.loads(line)["event"].startswith("a log line of test_logs.py:")
+    assert "(TypeError)" in line
+    assert "Nomvula" not in line
+
+
+def test_a_stream_that_is_closed_gets_nothing_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", closed := io.StringIO())
+        log = configured("json")
+    closed.close()
+    try:
+        raise ValueError("Nomvula")
+    except ValueError:
+        log.warning("an event")
+    assert capfd.readouterr().err == ""
