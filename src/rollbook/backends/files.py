@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Concatenate
 from uuid import UUID, uuid4
 
 import obstore
@@ -133,11 +133,17 @@ class FileStore(BlockingStore):
         with mapped():
             return await DISK_CALLS.call(self._answer_s, step, *args, **named)
 
-    async def _in_time(self, answer: Awaitable[Result]) -> Result:
-        """The store's answer, or an error where there is none in time."""
+    async def _in_time(
+        self,
+        call: Callable[Concatenate[ObjectStore, Arguments], Awaitable[Result]],
+        *args: Arguments.args,
+        **named: Arguments.kwargs,
+    ) -> Result:
+        """The store's answer to a call, or an error where there is none in time."""
+        store = await self._store()
         with mapped():
             async with asyncio.timeout(self._answer_s):
-                return await answer
+                return await call(store, *args, **named)
 
     async def _expect_mount(self) -> None:
         """What ``_check_mount`` does, for the event loop, which no share may hold."""
@@ -192,7 +198,7 @@ class FileStore(BlockingStore):
             BaseError, TimeoutError: while the content is read, of which a part has been sent.
         """
         try:
-            found = await self._in_time(obstore.get_async(await self._store(), key))
+            found = await self._in_time(obstore.get_async, key)
         except FileNotFoundError:
             await self._expect_mount()
             raise
@@ -220,7 +226,7 @@ class FileStore(BlockingStore):
 
     async def _head(self, key: str) -> ObjectMeta | None:
         try:
-            return await self._in_time(obstore.head_async(await self._store(), key))
+            return await self._in_time(obstore.head_async, key)
         except FileNotFoundError:
             return None
 
@@ -231,13 +237,12 @@ class FileStore(BlockingStore):
             SourceGoneError: there is no file of this key.
         """
         await self._expect_mount()
-        store = await self._store()
         try:
             if self._disk is None:  # a large one takes time, and the client has timeouts of its own
                 with mapped():
-                    await obstore.copy_async(store, key, target)
+                    await obstore.copy_async(await self._store(), key, target)
             else:
-                await self._in_time(obstore.copy_async(store, key, target))
+                await self._in_time(obstore.copy_async, key, target)
                 await self._on_thread(self._disk.renew, target)
         except FileNotFoundError:
             raise SourceGoneError(SOURCE_GONE) from None
@@ -251,7 +256,7 @@ class FileStore(BlockingStore):
         await self._expect_mount()
         try:
             if self._disk is None:
-                await self._in_time(obstore.delete_async(await self._store(), key))
+                await self._in_time(obstore.delete_async, key)
             else:
                 await self._on_thread(self._disk.unlink, key)
         except FileNotFoundError:
@@ -346,8 +351,9 @@ class FileStore(BlockingStore):
                     yield file
                 return
             prefix = None if folder is None else f"{folder}/"
-            listed = obstore.list(await self._store(), prefix, chunk_size=LISTED_AT_A_TIME)
+            store = await self._store()
             with mapped():
+                listed = obstore.list(store, prefix, chunk_size=LISTED_AT_A_TIME)
                 async for batch in self._each(listed):
                     for meta in batch:
                         if key := KEY.fullmatch(meta["path"]):
@@ -361,8 +367,9 @@ class FileStore(BlockingStore):
         """The installations that have registered with this store, and when they did."""
         said = {}
         try:
-            listed = obstore.list(await self._store(), f"{INSTALLATIONS}/")
+            store = await self._store()
             with mapped():
+                listed = obstore.list(store, f"{INSTALLATIONS}/")
                 async for batch in self._each(listed):
                     for meta in batch:
                         with contextlib.suppress(ValueError):  # somebody else's
@@ -375,15 +382,13 @@ class FileStore(BlockingStore):
     async def say_installation(self, installation: UUID) -> None:
         """Register an installation as a user of this store."""
         with self._there():
-            key = mark_key(installation)
-            await self._in_time(obstore.put_async(await self._store(), key, b"Rollbook\n"))
+            await self._in_time(obstore.put_async, mark_key(installation), b"Rollbook\n")
 
     async def now(self) -> dt.datetime:
         """The moment at which the store says that a file written now was modified."""
         with self._there():
-            store = await self._store()
-            await self._in_time(obstore.put_async(store, _CLOCK, b"Rollbook\n"))
-            written = await self._in_time(obstore.head_async(store, _CLOCK))
+            await self._in_time(obstore.put_async, _CLOCK, b"Rollbook\n")
+            written = await self._in_time(obstore.head_async, _CLOCK)
         moment: dt.datetime = written["last_modified"]
         return moment
 

@@ -12,9 +12,9 @@ import obstore
 import pytest
 from obstore.exceptions import GenericError
 
-from rollbook.backends import files
+from rollbook.backends import exhaustion, files
 from rollbook.backends.files import FileStore, source_key
-from rollbook.errors import ServiceUnavailableError
+from rollbook.errors import NoResourcesError, ServiceUnavailableError
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -186,6 +186,29 @@ async def test_a_store_that_hangs_counts_as_away(monkeypatch: pytest.MonkeyPatch
     async with asyncio.timeout(PATIENCE_S):
         with pytest.raises(ServiceUnavailableError):
             await store.has(key)
+
+
+async def test_no_call_is_begun_without_a_thread_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would wait for one for ever, and with it all later ones."""
+    store = FileStore("memory:///")
+    [key] = await filled(store, 1)
+
+    def refused() -> None:
+        raise NoResourcesError(exhaustion.SENTENCE)
+
+    def begun(*_: object, **__: object) -> None:
+        pytest.fail("a call was begun")
+
+    monkeypatch.setattr(exhaustion, "expect_store_threads", refused)
+    for name in ("get", "head", "copy", "delete", "put"):
+        monkeypatch.setattr(obstore, f"{name}_async", begun)
+    monkeypatch.setattr(obstore, "list", begun)
+    ends = await asyncio.gather(
+        store.open(key), store.has(key), store.copy(key, "copy"), store.remove(key), store.now(),
+        store.say_installation(uuid4()), store.installations(), left(store), filled(store, 1),
+        return_exceptions=True,
+    )  # fmt: skip
+    assert [type(end) for end in ends] == [NoResourcesError] * len(ends)
 
 
 async def test_a_folder_that_may_not_be_read_hides_no_other(
