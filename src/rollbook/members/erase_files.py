@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import structlog
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from rollbook import languages
@@ -52,6 +53,16 @@ _SHEET: Final = re.compile(r"xl/worksheets/[^/]+\.xml")
 #: A workbook's part with its title.
 _PROPERTIES: Final = "docProps/core.xml"
 _TITLE: Final = re.compile(rb"<dc:title>(.*?)</dc:title>", re.DOTALL)
+
+#: Tables with columns of people, of which ANALYZE keeps some values.
+_SAMPLED: Final = (
+    "members", "member_index", "member_changes", "member_corrections", "upload_rows",
+    "verifications", "voter_roll_answers", "voter_roll_questions", "undo_kept", "upload_claims",
+    "uploads", "erasures", "member_files", "fixable_rows", "member_duplicates", "member_joins",
+    "duplicates_due", "file_checks", "partial_files", "value_aliases",
+)  # fmt: skip
+#: The version of PostgreSQL from which statistics can be cleared.
+_CLEARS_STATISTICS: Final = 180_000
 
 _SQL, _LOCKS, _ROLL = queries("member_erase"), queries("locks"), queries("voter_roll")
 log = structlog.get_logger(__name__)
@@ -285,11 +296,17 @@ class _Erasure:
             self._connection.commit()
             log.error("erased person is there again", receipt=str(self._asked["id"]))
             return False
-        self._connection.commit()
-        self._connection.execute(_SQL["renew_statistics"])
+        self._renew_statistics()
         self._connection.commit()
         log.info("erasure completed", receipt=str(self._asked["id"]))
         return True
+
+    def _renew_statistics(self) -> None:
+        """Let the planner's statistics forget the person, of whom they may hold values."""
+        names = sql.SQL(", ").join(map(sql.Identifier, _SAMPLED))
+        if self._connection.info.server_version >= _CLEARS_STATISTICS:
+            self._connection.execute(_SQL["clear_statistics"], {"tables": [*_SAMPLED]})
+        self._connection.execute(sql.SQL("ANALYZE {}").format(names))
 
     def _look_at(self, upload_id: UUID) -> None:
         """Remove what the record and the files of an upload hold of the person.

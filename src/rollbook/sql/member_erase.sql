@@ -300,9 +300,14 @@ WHERE id = %(id)s AND status = 'pending'
 UPDATE erasures SET withdrawn_at = NULL, begun_at = NULL, looked_to = 0
 WHERE id = %(id)s AND status = 'pending';
 
--- name: renew_statistics
--- The planner's statistics hold some values of each column.
-ANALYZE members, member_index, member_changes, member_corrections, upload_rows, verifications,
-        voter_roll_answers, voter_roll_questions, undo_kept, upload_claims, uploads, erasures,
-        member_files, fixable_rows, member_duplicates, member_joins, duplicates_due,
-        file_checks, partial_files, value_aliases;
+-- name: clear_statistics
+-- The planner's statistics hold some values of each column. ANALYZE leaves those of a table that is
+-- empty now as they were.
+SELECT count(pg_clear_attribute_stats(schemaname::text, tablename::text, attname::text, inherited))
+FROM pg_stats
+WHERE schemaname = current_schema()
+  AND tablename IN (
+    SELECT relname FROM pg_class
+    WHERE oid = ANY(%(tables)s::regclass[])
+       OR oid IN (SELECT indexrelid FROM pg_index WHERE indrelid = ANY(%(tables)s::regclass[]))
+  );

@@ -258,10 +258,13 @@ def _in_database(settings: Settings, *, is_compacted: bool) -> dict[str, list[st
             "SELECT current_setting('data_directory'), oid FROM pg_database"
             " WHERE datname = current_database()"
         ).fetchone()
-    assert row is not None
-    folder = Path(row[0], "base", str(row[1]))
-    files = {path.name: found_in(path.read_bytes()) for path in folder.iterdir()}
-    return {name: found for name, found in files.items() if found}
+        assert row is not None
+        folder = Path(row[0], "base", str(row[1]))
+        files = {path.name: found_in(path.read_bytes()) for path in folder.iterdir()}
+        names = dict(
+            connection.execute("SELECT relfilenode::text, relname FROM pg_class").fetchall()
+        )
+    return {names.get(name, f"file {name}"): found for name, found in files.items() if found}
 
 
 @pytest.mark.usefixtures("own_field")
@@ -338,6 +341,20 @@ async def test_somebody_who_was_removed_is_erased_without_being_brought_back(
     assert send(site, PLANTED).by_row == {2: "invalid"}
     again = await erased_by_number(client, id_number(77))
     assert again.status_code == 404
+
+
+async def test_the_last_person_of_a_table_leaves_no_statistics(
+    site: Site, client: httpx.AsyncClient, system: System, settings: Settings
+) -> None:
+    """ANALYZE leaves the statistics of a table that is empty as they were."""
+    send(site, PLANTED)
+    await index.run_once(system)
+    site.connection.execute("ANALYZE")  # as autovacuum does
+    site.connection.commit()
+    receipt = await erased(client, site)
+    assert carry_out(settings, system, receipt)
+    assert site.members() == {}
+    assert await in_database(settings) == {}
 
 
 async def test_somebody_who_was_joined_away_is_erased_without_being_brought_back(
