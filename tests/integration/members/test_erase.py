@@ -261,7 +261,7 @@ def _in_database(settings: Settings, *, is_compacted: bool) -> dict[str, list[st
         assert row is not None
         folder = Path(row[0], "base", str(row[1]))
         files = {path.name: found_in(path.read_bytes()) for path in folder.iterdir()}
-        names = dict(
+        names: dict[str, str] = dict(
             connection.execute("SELECT relfilenode::text, relname FROM pg_class").fetchall()
         )
     return {names.get(name, f"file {name}"): found for name, found in files.items() if found}
