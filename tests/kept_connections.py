@@ -39,6 +39,8 @@ MOST = 8
 IN_CHILD = "kept in a child of the tests"
 #: Seconds that PostgreSQL gets for an answer, after which a connection isn't used again.
 ANSWER_S = 0.5
+#: Seconds for an answer without which an attempt fails: the session has just answered, or begun.
+SURE_ANSWER_S = 10
 #: The settings that only new connections get, of any database: to look for its own takes longer.
 SETTINGS = b"SELECT FROM pg_db_role_setting"
 OK = pq.ConnStatus.OK
@@ -115,7 +117,8 @@ def _connected_in_child(kind: Any, conninfo: str = "") -> Generator[Any, Any, An
     connection = yield from _connected(
         kind, make_conninfo("", **{**parts, "application_name": IN_CHILD})
     )
-    if not _does(connection.pgconn, sql.SQL("SET application_name = {}").format(name).as_bytes()):
+    named = sql.SQL("SET application_name = {}").format(name).as_bytes()
+    if not _does(connection.pgconn, named, SURE_ANSWER_S):
         raise psycopg.OperationalError("the session takes no name")
     return connection
 
@@ -149,15 +152,15 @@ def _put_aside(connection: Any) -> None:
         kept.append(pgconn)
 
 
-def _does(pgconn: PGconn, statement: bytes) -> bool:
+def _does(pgconn: PGconn, statement: bytes, answer_s: float = ANSWER_S) -> bool:
     """Whether PostgreSQL carries out a statement."""
-    answer = _answer(pgconn, statement)
+    answer = _answer(pgconn, statement, answer_s)
     return answer is not None and answer.status == ExecStatus.COMMAND_OK
 
 
-def _answer(pgconn: PGconn, statement: bytes) -> PGresult | None:
+def _answer(pgconn: PGconn, statement: bytes, answer_s: float = ANSWER_S) -> PGresult | None:
     """The answer to a statement; None where PostgreSQL has ended the connection, or is frozen."""
-    deadline = time.monotonic() + ANSWER_S
+    deadline = time.monotonic() + answer_s
     try:
         pgconn.send_query(statement)
         while pgconn.flush() or pgconn.is_busy():
