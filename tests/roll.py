@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections import defaultdict, deque
@@ -52,6 +53,8 @@ class ScriptedRoll(StandIn):
         self.limit = limit
         self.window_s = window_s
         self.slow_s = 30.0
+        #: Each further request about a person is slow after this many.
+        self.slow_after = math.inf
         #: Every request that came in, in order.
         self.asked: list[Asked] = []
         #: How many came in over the budget; each was answered with 429.
@@ -117,7 +120,8 @@ class ScriptedRoll(StandIn):
             fault = "500"
         # Noted before the answer: a request whose connection breaks in between counts as received.
         response = self._noted(id_number, self._response(id_number, fault), token)
-        await asyncio.sleep(self.slow_s if fault == "slow" else self.latency_s)
+        is_slow = fault == "slow" or len(self.about()) > self.slow_after
+        await asyncio.sleep(self.slow_s if is_slow else self.latency_s)
         return response
 
     def _judged(self) -> Response | None:

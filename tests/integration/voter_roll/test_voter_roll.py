@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import logging
+import math
 import time
 from collections import Counter
 from functools import partial
@@ -490,12 +491,10 @@ async def test_only_people_whose_request_was_under_way_are_asked_about_twice(
     settings = asking(settings, roll_url, voter_roll_lanes=lanes, shutdown_grace_s=0)
     async with open_system(settings) as system:
         await waiting(settings, system, await make_user(), 30)
-        roll.latency_s = 0.05
+        roll.slow_after = 10  # the others are cut off
         async with verifying(system):
-            await asyncio.to_thread(roll.wait_until_asked, 10)
-            roll.latency_s = 1.5  # these are cut off
-            await asyncio.to_thread(roll.wait_until_asked, 10 + 2 * lanes)
-        roll.latency_s = 0.0
+            await asyncio.to_thread(roll.wait_until_asked, 10 + lanes)
+        roll.slow_after = math.inf
         with connect(settings.database_address) as connection:
             claims = connection.execute("SELECT FROM voter_roll_questions WHERE due_at > now()")
             under_way = claims.rowcount
@@ -813,8 +812,9 @@ async def test_a_roll_that_is_down_for_good_is_said_to_be_and_nothing_spins(
         held = fetched(settings, "SELECT DISTINCT result FROM verifications")
         # Five failures in a row, those under way beside them, and one for each probe; none is tried
         # at once more often than a question is.
+        asked = len(roll.asked)  # first: there may be more in a moment
         probes = fetched(settings, "SELECT probes FROM voter_roll_state")[0]["probes"]
-        assert len(roll.asked) <= 3 * (5 + 2 + probes + 1)
+        assert asked <= 3 * (5 + 2 + probes + 1)
         roll.down_with = None
         upload = await verified(settings, upload["id"])
     assert held == [{"result": "pending"}]
