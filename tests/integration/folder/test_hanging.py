@@ -55,8 +55,10 @@ class Share:
 
 
 @pytest.fixture
-def settings(settings: Settings) -> Settings:
-    return settings.model_copy(update={"watch_answer_s": 0.3})
+def settings(settings: Settings, request: pytest.FixtureRequest) -> Settings:
+    """With little time for a share that hangs; one that doesn't may be slow on a busy machine."""
+    hangs = "share" in request.fixturenames
+    return settings.model_copy(update={"watch_answer_s": 0.3} if hangs else {})
 
 
 @pytest.fixture
@@ -102,10 +104,11 @@ async def test_a_share_that_hangs_is_a_problem_and_takes_no_thread_of_others(
 async def test_retention_goes_on_without_a_folder_that_hangs(system: System, share: Share) -> None:
     async with asyncio.timeout(PATIENCE_S):
         assert await retention.run_when_due(system) is not None
-        with pytest.raises(ServiceUnavailableError, match=SAID):
-            await folder_retention.purge(system)
-        with pytest.raises(ServiceUnavailableError, match=SAID):
-            await folder_retention.purge(system, dry_run=True)
+        for begun, is_dry in ((1, False), (2, True)):
+            # On a busy machine the time may be over before a thread has begun the step.
+            while share.begun < begun:
+                with pytest.raises(ServiceUnavailableError, match=SAID):
+                    await folder_retention.purge(system, dry_run=is_dry)
         assert await retention.run_when_due(system) is None  # it is noted
     assert share.begun == 2
 
