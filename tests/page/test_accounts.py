@@ -14,6 +14,7 @@ from rollbook import clock
 from tests.files import HEADERS, csv_file
 from tests.page.conftest import NARROW
 from tests.page.site import GAUTENG, OPERATOR, Site
+from tests.page.test_members import INDEXED
 from tests.page.test_page import fresh, outcomes, send, state
 from tests.page.test_views import choose as choose_password
 from tests.page.test_views import flaws, go
@@ -83,6 +84,7 @@ def test_the_members_are_shown_as_charts_tables_and_a_workbook(
     rows = fresh(3, **{"Cell Number": "0829990001", "Date Joined": today})
     content = csv_file(rows, headers=(*HEADERS, "Date Joined"))
     site.uploaded(content, "for the report.csv", GAUTENG)
+    site.until(INDEXED, id=rows[-1]["ID Number"])
     page = open_page(GAUTENG)
     page.get_by_role("link", name="Members", exact=True).click()
     page.get_by_role("link", name="Report of the members").click()

@@ -81,6 +81,7 @@ def uploads(site: Site) -> Iterator[dict[str, str]]:
         answer = api.post(f"/bulk-upload/undo/{found['undone']}", json={"dry_run": False})
         assert answer.is_success, answer.text
         edit(FIRST + 1)
+        site.idle()  # or another test's upload would hold one of the two slots as well
         with site.held():
             found["processing"] = site.sent(of(30, start=1000), "Soweto.csv")
             found["long"] = site.sent(of(30, start=2000), LONG_NAME)
