@@ -270,6 +270,7 @@ async def _checks(call: Callable[..., Awaitable[Any]]) -> None:
     await call("POST /check/{check_id}", check_id=check_id, json={"columns": {"Ward": None}})
 
 
+@pytest.mark.usefixtures("one_day")
 async def test_every_example_is_what_the_system_answers(
     api: httpx.AsyncClient,
     system: System,

@@ -92,7 +92,7 @@ class Watched:
             return self._clients[node.port]
         tls: dict[str, Any] = {"ssl": True, "ssl_ca_certs": str(self.ca_file)} if self.tls else {}
         self._clients[node.port] = Redis(
-            port=node.port, host="127.0.0.1", password=password, socket_timeout=2,
+            port=node.port, host="127.0.0.1", password=password, socket_timeout=20,
             decode_responses=True, **tls,
         )  # fmt: skip
         return self._clients[node.port]

@@ -149,12 +149,13 @@ async def test_a_large_file_goes_in_parts_and_a_broken_one_leaves_nothing(
     assert digest.digest() == hashlib.sha256(block * blocks).digest()
     # An object in parts says how many it has.
     whole = f"http://127.0.0.1:{s3}/{BUCKET}/rollbook/files/large/source.csv"
-    head = await asyncio.to_thread(httpx.head, whole)
+    head = await asyncio.to_thread(httpx.head, whole, timeout=PATIENCE_S)
     assert head.headers["etag"].strip('"').endswith("-3")
     with pytest.raises((ConnectionResetError, ServiceUnavailableError)):
         await store.receive("broken/source.csv", chunks(breaks=True))
     assert not any("broken" in key for key in keys(s3))
-    begun = await asyncio.to_thread(httpx.get, f"http://127.0.0.1:{s3}/{BUCKET}?uploads")
+    uploads = f"http://127.0.0.1:{s3}/{BUCKET}?uploads"
+    begun = await asyncio.to_thread(httpx.get, uploads, timeout=PATIENCE_S)
     assert "broken" not in begun.text
 
 
