@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Requests whose answers are more than the buffers of both sides hold.
 REQUESTS = 60
+#: Bytes that a client reads between two looks: more than its own buffer holds.
+ENOUGH = 16 * 1024
 GET = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
@@ -52,20 +54,27 @@ async def test_an_answer_that_is_read_slowly_goes_on(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What counts is that the client reads, and not how long that takes."""
-    looks = 0
+    looks = has_read = 0
     look = Requests._look_at_reader
 
-    def counted(*arguments: Any) -> None:
-        nonlocal looks
+    def counted(protocol: Requests, *arguments: Any) -> None:
+        nonlocal looks, has_read
+        if has_read < ENOUGH:  # the client is in this process, which had no turn meanwhile
+            protocol._await_reader()
+            return
         looks += 1
-        look(*arguments)
+        has_read = 0
+        look(protocol, *arguments)
 
     monkeypatch.setattr(Requests, "_look_at_reader", counted)
     with await asyncio.to_thread(connected, site) as client:
         await asyncio.to_thread(client.sendall, GET * REQUESTS)
 
         async def is_looked_at_twice() -> bool:
-            assert await asyncio.to_thread(client.recv, 1024)
+            nonlocal has_read
+            block = await asyncio.to_thread(client.recv, 1024)
+            assert block
+            has_read += len(block)
             return looks >= 2
 
         await until(is_looked_at_twice)
@@ -86,6 +95,20 @@ async def test_the_rest_of_an_ended_answer_that_nobody_reads_is_cut_off(site: Si
         await until(protocol.transport.is_closing)
         protocol.resume_writing()
         await until(lambda: connections == set())
+
+
+async def test_an_answer_to_a_fault_of_ours_says_that_its_connection_ends(site: Site) -> None:
+    """The server closes it: a request that came meanwhile on a kept connection would be reset."""
+    site.server.app.state.readiness = None
+    with await asyncio.to_thread(connected, site) as client:
+        await asyncio.to_thread(client.sendall, GET.replace(b"/openapi.json", b"/readyz"))
+        answer = b""
+        while block := await asyncio.to_thread(client.recv, 1024):  # no bound: it has a time limit
+            answer += block
+    head, _, body = answer.lower().partition(b"\r\n\r\n")
+    assert head.startswith(b"http/1.1 500")
+    assert b"\r\nconnection: close" in head
+    assert b"urn:rollbook:problem:internal" in body
 
 
 async def test_nothing_is_written_after_the_end_of_a_line() -> None:

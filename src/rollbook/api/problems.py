@@ -185,4 +185,7 @@ async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
         )
     if request_id is not None:  # this answer bypasses the middleware that sets it
         answer.headers[HEADER] = request_id
+    # The error is raised again, and the server closes the connection: a client that is not told
+    # would find its next request reset.
+    answer.headers["Connection"] = "close"
     return answer
