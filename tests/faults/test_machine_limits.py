@@ -124,7 +124,11 @@ def _same_user(process: psutil.Process) -> dict[str, Any]:
 
 def threads(process: psutil.Process) -> list[str]:
     """The names of the threads of a process."""
-    return [path.read_text().strip() for path in Path(f"/proc/{process.pid}/task").glob("*/comm")]
+    names = []
+    for path in Path(f"/proc/{process.pid}/task").glob("*/comm"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            names.append(path.read_text().strip())
+    return names
 
 
 def threads_of_user() -> int:

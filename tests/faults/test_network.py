@@ -247,14 +247,15 @@ async def test_a_round_that_works_long_or_waits_for_a_lock_is_not_ended(
     monkeypatch.setattr(database, "_is_at_work", looked)
 
     async def is_looked_at_twice() -> bool:
-        return len(looks) >= 2
+        return looks.count(True) >= 2
 
     address = settings.database_address
-    async with make_pool(address, answer_s=0.2) as pool:
+    # Half of it is what a transaction gets between two statements.
+    async with make_pool(address, answer_s=2) as pool:
         with connect(address) as holding:
+            await asyncio.to_thread(holding.execute, "LOCK TABLE members")
             async with pool.connection() as connection:
                 database.unbounded(connection)
-                await asyncio.to_thread(holding.execute, "LOCK TABLE members")
                 waiting = asyncio.create_task(connection.execute("LOCK TABLE members"))
                 await until(is_looked_at_twice)
                 assert not waiting.done()
@@ -264,7 +265,6 @@ async def test_a_round_that_works_long_or_waits_for_a_lock_is_not_ended(
         async with pool.connection() as connection:
             assert isinstance(connection, database._Bounded)
             assert not connection.is_unbounded
-    assert set(looks) == {True}
 
 
 async def test_a_look_whose_own_answer_is_lost_ends_too(

@@ -12,6 +12,7 @@ import pytest
 
 from tests import warm_process
 from tests.faults.site import Site, until
+from tests.integration.worker.test_worker import merges_held
 from tests.ports import free_port
 from tests.waiting import PATIENCE_S, to_each
 
@@ -30,13 +31,14 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 def test_a_second_ctrl_c_ends_up_and_all_it_started_at_once(site: Site) -> None:
     uploads = site.send(1, 4_000)
-    up = site.run("up", ROLLBOOK_PORT="0", ROLLBOOK_SHUTDOWN_GRACE_S="600")
-    site.started(uploads)
-    family = site.children(up)
-    assert len(family) >= 3  # the API, the worker and its child
-    for process, is_child in to_each(family, warm_process.is_child):
-        if is_child:
-            process.suspend()  # an attempt that doesn't come to its end
+    with merges_held(site.settings):  # it would be through before its child is frozen
+        up = site.run("up", ROLLBOOK_PORT="0", ROLLBOOK_SHUTDOWN_GRACE_S="600")
+        site.started(uploads)
+        family = site.children(up)
+        assert len(family) >= 3  # the API, the worker and its child
+        for process, is_child in to_each(family, warm_process.is_child):
+            if is_child:
+                process.suspend()  # an attempt that doesn't come to its end
     until(lambda: "Stop it with" in site.log(), "it is ready")
     up.send_signal(signal.SIGINT)
     until(lambda: "waiting for running jobs" in site.log(), "the worker waits for its job")

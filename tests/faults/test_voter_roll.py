@@ -95,8 +95,10 @@ def in_redis(site: Site) -> str:
 def test_three_workers_use_the_budget_and_never_pass_it(
     site: Site, roll: ScriptedRoll, record_property: Callable[[str, object], None]
 ) -> None:
-    (upload_id,) = site.send(1, ROWS)
     start(site)
+    beating = "SELECT FROM workers"
+    until(lambda: len(site.query(beating)) == WORKERS, "all workers are there to take a share")
+    (upload_id,) = site.send(1, ROWS)
     roll.wait_until_asked(ROWS // 2, PATIENCE_S)
     in_the_middle = in_redis(site)
     upload = verified(site, upload_id)
