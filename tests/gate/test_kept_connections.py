@@ -12,6 +12,7 @@ from tests import kept_connections
 from tests.files import csv_file, members
 from tests.integration.voter_roll.rolls import until
 from tests.integration.worker.test_worker import ended, merges_held, sent, working
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -29,6 +30,12 @@ SELECT current_setting('statement_timeout') AS setting, to_regclass('pg_temp.lef
     (SELECT count(*) FROM pg_listening_channels()) AS channels
 """
 NOTHING = {"setting": "0", "made": None, "locks": 0, "prepared": 0, "channels": 0}
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL has the time of a busy machine: what takes longer is not kept."""
+    monkeypatch.setattr(kept_connections, "ANSWER_S", PATIENCE_S)
 
 
 def process(connection: psycopg.Connection[Row]) -> int:

@@ -23,7 +23,7 @@ def test_office():
 
 def test_a_reason_has_one_line_with_its_number_of_tests(tmp_path: Path) -> None:
     """As the gate runs: from another process come the reports, which have what those here have."""
-    code, output, _ = run(tmp_path, SKIPPING, "-ptests.skips", "-n1")
+    code, output, _ = run(tmp_path, SKIPPING, "-ptests.skips", "-n1", "--timeout=60")
     assert code == 0
     shown = output.splitlines()
     assert [line.strip() for line in shown if line.startswith("  ")] == [
