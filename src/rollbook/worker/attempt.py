@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -295,9 +295,11 @@ class Attempts:
         wait: waits.Wait | None = None
         try:
             while not work.done():
-                # A merge that waits shows no progress, so one that does isn't asked about.
-                stands_still = announced is not None and announced[0] == latest
-                wait = await self._wait(upload, wait) if stands_still else None
+                # A merge that waits shows no progress, so one that does isn't asked about. One that
+                # has begun to wait is: what it said before may come in late.
+                stands_still = announced is not None and _is_as_far(announced[0], latest)
+                is_asked = stands_still or wait is not None
+                wait = await self._wait(upload, wait) if is_asked else None
                 if not await self._beat(upload, latest, wait):
                     raise FencedError("The upload was cancelled, or another attempt has it now.")
                 if (latest, wait) != announced:
@@ -436,6 +438,11 @@ class Attempts:
         due = int(clock.now().timestamp() * 1000) + delay_ms
         with _letting_go():
             await job.moveToDelayed(due, token)
+
+
+def _is_as_far(one: Progress, other: Progress) -> bool:
+    """Whether both say the same but for the rate, which sinks while nothing is done."""
+    return replace(one, rows_per_second=None) == replace(other, rows_per_second=None)
 
 
 @contextlib.contextmanager

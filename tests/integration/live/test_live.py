@@ -31,7 +31,7 @@ from rollbook.telemetry import metrics
 from rollbook.uploads import control, lookup
 from rollbook.uploads import waits as waits_of
 from tests.faults.site import seeds
-from tests.files import csv_file, member
+from tests.files import csv_file, member, members
 from tests.integration.worker.test_worker import sent, working
 from tests.listening import PATH, STATES, Gate, Heard, Listener, Site, conforms, of_type, quick
 from tests.waiting import PATIENCE_S
@@ -131,7 +131,9 @@ async def test_a_merge_that_waits_for_anothers_members_says_so_while_it_waits(
                 yield
 
         with being_merged():
-            waiting = await sent(system, nation, csv_file([member(1, Surname="Other")]))
+            # So many rows that their rate sinks with each look, although nothing is done.
+            many = [member(1, Surname="Other"), *members(2000, start=10)]
+            waiting = await sent(system, nation, csv_file(many))
             said = await client.until(waits)
             assert (said["job_id"], said["data"]["waits_for"]) == (str(waiting), str(first))
             found = await lookup.get(system, nation, waiting)
