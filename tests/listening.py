@@ -56,10 +56,10 @@ class Site:
         self._serving: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Site:
-        """Serve."""
+        """Serve, once the feed has begun: a client isn't served for long without it."""
         self._serving = asyncio.create_task(self.server.serve())
         async with asyncio.timeout(PATIENCE_S):
-            while not self.server.started:
+            while not (self.server.started and self.feed._began.is_set()):
                 await asyncio.wait({self._serving}, timeout=0.02)
                 if self._serving.done():
                     self._serving.result()
@@ -139,15 +139,19 @@ class Gate:
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with closing(writer):
-            behind_reader, behind_writer = await asyncio.open_unix_connection(self._behind)
-            self._lines |= {writer, behind_writer}
+            self._lines.add(writer)  # now: who is just coming in is shut out too
             try:
-                with closing(behind_writer):
-                    await asyncio.gather(
-                        self._copy(reader, behind_writer), self._copy(behind_reader, writer)
-                    )
+                behind_reader, behind_writer = await asyncio.open_unix_connection(self._behind)
+                self._lines.add(behind_writer)
+                try:
+                    with closing(behind_writer):
+                        await asyncio.gather(
+                            self._copy(reader, behind_writer), self._copy(behind_reader, writer)
+                        )
+                finally:
+                    self._lines.discard(behind_writer)
             finally:
-                self._lines -= {writer, behind_writer}
+                self._lines.discard(writer)
 
     async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):

@@ -120,7 +120,11 @@ async def _start(
     process.stdin.write(
         json.dumps({"environment": environment, "cwd": str(Path.cwd())}).encode() + b"\n"
     )
-    assert await started._receive() is not None, "the child ended while it started"
+    try:
+        assert await started._receive() is not None, "the child ended while it started"
+    except BaseException:  # as in ``Child.start``: nobody else could end it
+        await started.kill()
+        raise
     return started
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import httpx
 import pytest
 from socketio.exceptions import ConnectionError as NotConnectedError
 from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from rollbook.accounts import keys, users
 from rollbook.accounts.users import issue_token
@@ -54,6 +56,11 @@ def io_of(site: Site) -> Any:
 
 def token_of(settings: Settings, user: User) -> str:
     return issue_token(settings, user)
+
+
+async def served(site: Site, clients: int = 1) -> None:
+    """Wait until so many clients get events: who has just connected may miss the end of a job."""
+    await until(lambda: len(site.feed.clients) == clients)
 
 
 # --- what clients receive -------------------------------------------------------------------------
@@ -117,7 +124,7 @@ async def test_stages_that_alternate_do_not_go_back(
             }  # fmt: skip
             await redis.xadd(f"bull:{settings.queue_name}:events", fields)
 
-        await until(lambda: len(site.feed.clients) == 1)
+        await served(site)
         ours = (None, "read", "validate", "read", "normalise", "match", "verify", "merge", "report")
         for percent, stage in enumerate(ours):
             await tell(1, percent, stage)
@@ -136,6 +143,7 @@ async def test_a_cancelled_upload_ends_too(
 ) -> None:
     user = await make_user()
     async with listening(site.host, token_of(settings, user), "websocket") as ear:
+        await served(site)
         job_id = await sent(system, user, csv_file(1))
         await control.cancel(system, user, job_id)
         end = await ear.until("bulk_upload_failed", job_id)
@@ -157,8 +165,9 @@ async def test_positions_come_again_when_they_change_and_with_the_expected_wait(
         assert last == {"job_id": str(third), "position": 3, "estimated_wait_minutes": 3}
         assert (await ear.until("queue_position_update", first))["estimated_wait_minutes"] == 0
         await control.cancel(system, user, second)
-        moved = await ear.until("queue_position_update", third, times=2)
-        assert (moved["position"], moved["estimated_wait_minutes"]) == (2, 2)
+        # A look between the end of the second upload and that of its job sees one of both only.
+        moved = {"job_id": str(third), "position": 2, "estimated_wait_minutes": 2}
+        await until(lambda: ("queue_position_update", moved) in ear.events)
 
 
 async def test_a_subscription_is_to_one_job_and_says_how_far_it_is(
@@ -167,16 +176,19 @@ async def test_a_subscription_is_to_one_job_and_says_how_far_it_is(
     user = await make_user(Role.PROVINCE_ADMIN, "GP")
     town = await make_user(Role.MUNICIPALITY_ADMIN, "GP", "City of Johannesburg")
     async with working(system):
-        theirs = await sent(system, town, csv_file(2))
         async with listening(site.host, token_of(settings, town)) as other:
+            await served(site)
+            theirs = await sent(system, town, csv_file(2))
             await other.until("bulk_upload_complete", theirs)
+        await served(site, 0)
         async with listening(site.host, token_of(settings, user), "websocket") as ear:
             # It ended before, and is in the scope.
             answer = await ear.call("subscribe_bulk_upload_job", {"job_id": str(theirs)})
             assert answer == {"success": True, "message": "Subscribed.", "job_id": str(theirs)}
             await ear.until("bulk_upload_complete", theirs)
-            own = await sent(system, user, csv_file(members(3, start=70)))
             async with listening(site.host, token_of(settings, user), "websocket") as beside:
+                await served(site, 2)
+                own = await sent(system, user, csv_file(members(3, start=70)))
                 await beside.until("bulk_upload_complete", own)
                 assert ear.jobs() == {str(theirs)}
                 answer = await ear.call("unsubscribe_bulk_upload_job", {"job_id": str(theirs)})
@@ -200,6 +212,7 @@ async def test_a_foreign_job_is_answered_like_none_and_heard_by_nobody(
         ]  # fmt: skip
         assert {json.dumps(answer) for answer in answers} == {json.dumps(answers[0])}
         assert answers[0]["success"] is False
+        await served(site)
         async with working(system):
             own = await sent(system, cape, csv_file(members(3, start=70)))
             await ear.until("bulk_upload_complete", own)
@@ -238,6 +251,8 @@ async def test_any_process_serves_any_client(
         listening(second.host, token_of(settings, user), transport) as other,
         working(system),
     ):
+        await served(site)
+        await served(second)
         job_id = await sent(system, user, csv_file(20))
         ends = [await ear.until("bulk_upload_complete", job_id) for ear in (one, other)]
     assert ends[0] == ends[1]
@@ -311,7 +326,7 @@ async def test_a_sign_out_ends_the_connection(
         listening(own.host, token, transport) as ear,
         listening(own.host, token_of(settings, user), transport) as elsewhere,
     ):
-        await until(lambda: len(own.feed.clients) == 2)
+        await served(own, 2)
         session = await users.session(system.pool, settings, token)
         await users.sign_out(system.pool, settings, session)
         await ear.end()
@@ -398,11 +413,12 @@ async def test_who_does_not_sign_in_is_let_go(
             async with connect(
                 f"ws://{address}websocket", proxy=None, open_timeout=PATIENCE_S
             ) as line:
-                if said is not None:
-                    await line.send(said)
                 async with asyncio.timeout(PATIENCE_S):
-                    async for _ in line:
-                        pass
+                    with contextlib.suppress(ConnectionClosed):  # orderly or not, at any moment
+                        if said is not None:
+                            await line.send(said)
+                        async for _ in line:
+                            pass
         await until(lambda: not io_of(site)._server.eio.sockets)
         assert not io_of(site)._strangers
 
@@ -593,7 +609,7 @@ async def test_a_client_that_reads_nothing_is_dropped_and_the_others_miss_nothin
                 f"ws://{address}", sock=line, proxy=None, max_queue=1, open_timeout=PATIENCE_S
             )
             await deaf.send(sign_in)
-        await until(lambda: len(site.feed.clients) == 2)
+        await served(site, 2)
         attempt = 0
         while not site.feed.clients.disconnected.get("too_slow"):
             attempt += 1
