@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -260,11 +261,14 @@ def _in_database(settings: Settings, *, is_compacted: bool) -> dict[str, list[st
         ).fetchone()
         assert row is not None
         folder = Path(row[0], "base", str(row[1]))
-        files = {path.name: found_in(path.read_bytes()) for path in folder.iterdir()}
+        traces = {}
+        for path in folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # such as a new session's cache, renamed
+                traces[path.name] = found_in(path.read_bytes())
         names: dict[str, str] = dict(
             connection.execute("SELECT relfilenode::text, relname FROM pg_class").fetchall()
         )
-    return {names.get(name, f"file {name}"): found for name, found in files.items() if found}
+    return {names.get(name, f"file {name}"): found for name, found in traces.items() if found}
 
 
 @pytest.mark.usefixtures("own_field")

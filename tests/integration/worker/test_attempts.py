@@ -71,6 +71,12 @@ async def test_a_job_that_comes_back_to_the_worker_that_lost_it_is_done_once_and
             async with make_client(settings.redis_address) as client:
                 await client.delete(f"bull:{settings.queue_name}:{upload_id}:lock")
             await job_event(settings, upload_id, "stalled")
+
+            async def has_come_back() -> bool:
+                return bool((await lookup.get(system, user, upload_id))["attempt"] == 2)
+
+            # Before the first attempt can go on, and be quicker than the second one's claim.
+            await until(has_come_back)
         upload = await ended(quick, user, upload_id)
     assert upload["status"] == "completed"
     assert upload["attempt"] == 2
