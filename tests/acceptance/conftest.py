@@ -98,14 +98,16 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     (folder / "watched" / WATCHED).write_bytes(csv_file(60))
     watching = {"ROLLBOOK_WATCH_DIR": "watched", "ROLLBOOK_WATCH_STILL_S": "0.2"}
     started = start(folder / "data", **watching)
-    with started.api() as api:
-        until(
-            lambda: api.get("/bulk-upload/queue/stats").json()["data"]["completed"] == 1,
-            "the file of the folder is through",
-        )
-    yield started
-    if started.process.poll() is None:
-        started.process.send_signal(signal.SIGTERM)
-        assert started.process.wait(timeout=60) == 0
-    assert started.process.stdout is not None
-    started.process.stdout.close()
+    try:
+        with started.api() as api:
+            until(
+                lambda: api.get("/bulk-upload/queue/stats").json()["data"]["completed"] == 1,
+                "the file of the folder is through",
+            )
+        yield started
+    finally:
+        if started.process.poll() is None:
+            started.process.send_signal(signal.SIGTERM)
+            assert started.process.wait(timeout=60) == 0
+        assert started.process.stdout is not None
+        started.process.stdout.close()

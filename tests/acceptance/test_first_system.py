@@ -15,6 +15,7 @@ import pytest
 from socketio.exceptions import ConnectionError as NotConnectedError
 
 from rollbook import clock
+from tests.closing import BRIEFLY
 from tests.conftest import PASSWORD
 from tests.files import csv_file, member, members
 from tests.integration.folder.watching import QUICK, until, watching
@@ -96,7 +97,7 @@ async def test_a_client_of_the_first_system_works_with_another_address_and_accou
     async with (
         Site(quick(settings)) as first,
         Site(quick(settings)) as second,
-        httpx.AsyncClient(timeout=PATIENCE_S) as http,
+        httpx.AsyncClient(timeout=PATIENCE_S, limits=BRIEFLY) as http,
     ):
         client = Client(http, first.host)
         token = await client.sign_in(user)

@@ -15,6 +15,7 @@ from tests.files import csv_file, members
 from tests.integration.live.test_live import short_token
 from tests.integration.worker.test_worker import sent, working
 from tests.listening import Site, quick
+from tests.ports import free_port
 from tests.socket_io import FIELDS, STAGES
 from tests.waiting import PATIENCE_S
 
@@ -137,7 +138,8 @@ async def test_a_page_is_refused_let_go_and_comes_back(
 ) -> None:
     monkeypatch.setattr("rollbook.live.feed.ACCOUNTS_S", 0.05)
     user = await make_user()
-    async with Site(quick(settings)) as site:
+    port = free_port()  # one that the system gives would be anybody's while nobody listens
+    async with Site(quick(settings, port=port)) as site:
         token = issue_token(settings, user)
         async with page(programs, site, "nonsense", transports) as client:
             assert "sign in" in (await client.until("connect_error"))["message"].lower()
@@ -159,7 +161,6 @@ async def test_a_page_is_refused_let_go_and_comes_back(
             # The process stops: to the page it is a lost line, and it connects to the next one.
             await client.sign_in(issue_token(settings, user))
             await client.until("connect")
-            port = int(site.host.rpartition(":")[2])
             await site.stop()
             assert (await client.until("disconnect"))["reason"] != "io server disconnect"
             async with Site(quick(settings, port=port)):

@@ -19,6 +19,7 @@ from rollbook.backends.database import connect
 from rollbook.config import Settings
 from rollbook.model import Role, Scope
 from rollbook.service.system import open_system
+from tests.closing import BRIEFLY
 from tests.conftest import PASSWORD, emptied_redis
 from tests.databases import own_database
 from tests.listening import Site
@@ -102,7 +103,7 @@ def honest(stand_in: StandIn, app: Any) -> StandIn:
 
 def new_browser(settings: Settings) -> httpx.Client:
     address = str(settings.public_url)
-    return httpx.Client(base_url=address, verify=NO_TLS, timeout=PATIENCE_S)
+    return httpx.Client(base_url=address, verify=NO_TLS, timeout=PATIENCE_S, limits=BRIEFLY)
 
 
 @pytest.fixture

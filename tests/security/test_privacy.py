@@ -67,12 +67,14 @@ def messages(house: House) -> Iterator[list[str]]:
         token = house.bearer("super")["Authorization"].removeprefix("Bearer ")
         line.send(json.dumps({"type": "authenticate", "token": token}))
         heard.append(str(line.recv(timeout=PATIENCE_S)))
-        ends, deadline = 0, time.monotonic() + PATIENCE_S
-        house.uploads["masked"], house.uploads["headless"] = _send(house)
-        while ends < 2:
+        deadline = time.monotonic() + PATIENCE_S
+        house.uploads["masked"], house.uploads["headless"] = ours = _send(house)
+        ended: set[str] = set()
+        while not ended.issuperset(ours):  # those of earlier tests may end meanwhile
             heard.append(str(line.recv(timeout=deadline - time.monotonic())))
             message = json.loads(heard[-1])
-            ends += message["type"] in {"bulk_upload_complete", "bulk_upload_failed"}
+            if message["type"] in {"bulk_upload_complete", "bulk_upload_failed"}:
+                ended.add(message["job_id"])
     yield heard
     del house.uploads["masked"], house.uploads["headless"]
 
