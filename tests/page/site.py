@@ -233,5 +233,9 @@ def site_settings(database_url: str, redis_url: str, folder: Path) -> Settings:
         backoff_ms=10,
         reconcile_interval_s=1,
         shutdown_grace_s=1,
+        # As long as ``Site.held`` may last: an upload that gives up leaves its slot to the next.
+        lock_wait_s=20 * 60,
+        job_timeout_s=20 * 60,
+        check_timeout_s=PATIENCE_S,
         token_lifetime_min=4 * 60,  # that of ``Site.tokens`` is never renewed
     )

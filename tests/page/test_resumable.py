@@ -83,7 +83,9 @@ def test_an_upload_that_is_cut_three_times_goes_on_where_it_was(
         assert any("of 5 MB, about" in text for text in said)
         assert any("goes on where it stopped" in text for text in said)
         assert line.times_cut == 3
-        assert line.sent - before < 1.1 * len(content)
+        # A cut may cost the part under way three times: as it was cut, as the browser itself sends
+        # it again, and where the server is asked before it has recorded what came of it.
+        assert line.sent - before < 1.3 * len(content)
         send_chosen(page, "Send 1 file", "slow line.csv")
         expect(state(page)).to_have_text("Completed")
         assert outcomes(page) == {"Inserted": 500}
