@@ -6,6 +6,7 @@ import asyncio
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
@@ -20,13 +21,17 @@ from tests.waiting import PATIENCE_S, job_event
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    import pytest
-
     from rollbook.config import Settings
     from rollbook.model import User
     from rollbook.service.system import System
 
     MakeUser = Callable[..., Awaitable[User]]
+
+
+@pytest.fixture(autouse=True)
+def patient_publisher(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No event is left out because Redis is slow on a busy machine."""
+    monkeypatch.setattr("rollbook.queue.publisher.PATIENCE_S", PATIENCE_S)
 
 
 async def test_a_listener_hears_of_every_step_of_a_job_in_order_and_once(

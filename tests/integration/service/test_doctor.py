@@ -309,6 +309,7 @@ async def test_a_user_who_may_not_change_the_queue_is_refused(
     assert found.is_fatal == (check == "queue")
 
 
+@pytest.mark.usefixtures("long_minute")  # limits that wait for a slow Redis, too
 @pytest.mark.parametrize("own_redis", [[]], indirect=True)
 async def test_what_the_doctor_says_to_allow_is_enough_for_all_that_redis_is_used_for(
     own_redis: str, settings: Settings, make_user: Callable[[], Awaitable[User]]

@@ -72,6 +72,13 @@ async def upload(api: httpx.AsyncClient, user: User, rows: int, **headers: str) 
     )
 
 
+@pytest.fixture
+def patient_gauges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part that is slow on a busy machine isn't away."""
+    monkeypatch.setattr(gauges, "PATIENCE_S", PATIENCE_S)
+
+
+@pytest.mark.usefixtures("patient_gauges")
 async def test_one_upload_moves_every_figure_that_the_dashboard_and_the_alerts_use(
     api: httpx.AsyncClient, system: System, make_user: MakeUser
 ) -> None:
@@ -140,6 +147,7 @@ async def test_a_scrape_succeeds_while_both_engines_are_away_and_says_so(
     assert "rollbook_queue_jobs" not in text
 
 
+@pytest.mark.usefixtures("patient_gauges")
 async def test_the_shared_figures_are_those_of_record_and_queue(
     system: System, api: httpx.AsyncClient, make_user: MakeUser
 ) -> None:
@@ -153,6 +161,7 @@ async def test_the_shared_figures_are_those_of_record_and_queue(
     _check_text(text)
 
 
+@pytest.mark.usefixtures("patient_gauges")
 async def test_a_session_that_waits_for_a_lock_and_the_pools_are_shown(system: System) -> None:
     async def waits() -> float:
         text = exposition.text("api", await gauges.Gauges(system).families()).decode()

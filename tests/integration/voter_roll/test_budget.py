@@ -238,8 +238,10 @@ async def test_the_wait_for_many_counts_the_windows_that_they_need(system: Syste
 
 
 async def test_nine_tenths_and_the_end_are_each_said_once_through_the_queues_events(
-    system: System, settings: Settings
+    system: System, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # No event is left out because Redis is slow on a busy machine.
+    monkeypatch.setattr("rollbook.queue.publisher.PATIENCE_S", PATIENCE_S)
     heard: list[QueueEvent] = []
     ended = asyncio.Event()
 
