@@ -11,6 +11,7 @@ from rollbook.accounts.users import issue_token
 from rollbook.api.app import create_app
 from rollbook.model import Role, User
 from tests.pipeline_run import Site, open_site
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
     from rollbook.config import Settings
 
     MakeUser = Callable[..., Awaitable[User]]
+
+
+@pytest.fixture(autouse=True)
+def patient_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part that is slow on a busy machine isn't away."""
+    monkeypatch.setattr("rollbook.service.health.PART_S", PATIENCE_S)
 
 
 @pytest.fixture
