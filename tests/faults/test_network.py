@@ -215,6 +215,31 @@ async def test_a_merge_that_takes_long_or_waits_for_a_lock_is_not_ended(settings
             await waiting
 
 
+async def test_an_answer_that_came_just_before_a_look_is_not_lost(settings: Settings) -> None:
+    """A busy machine hasn't read it yet, and PostgreSQL has ended its work."""
+    looks = 0
+
+    def look() -> bool:
+        nonlocal looks
+        looks += 1
+        return looks > 1
+
+    async def is_looked_at_again() -> bool:
+        return looks >= 3
+
+    address = settings.database_address
+    with connect(address) as working, connect(address) as holding:
+        assert isinstance(working, watched.WatchedConnection)
+        watched.watch(working, look, 0.2)
+        await asyncio.to_thread(holding.execute, "LOCK TABLE members")
+        waiting = asyncio.create_task(asyncio.to_thread(working.execute, "LOCK TABLE members"))
+        await until(is_looked_at_again)
+        assert not waiting.done()
+        holding.rollback()
+        async with asyncio.timeout(SOON_S):
+            await waiting
+
+
 async def test_a_round_whose_answer_was_lost_on_the_way_does_not_wait_for_it(
     database_proxy: tuple[Swallower, str],
     monkeypatch: pytest.MonkeyPatch,

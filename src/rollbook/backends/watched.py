@@ -62,6 +62,7 @@ def watch(
 
     A thread watches it until it is closed. After each ``answer_s`` seconds of waiting,
     ``is_at_work`` asks whether the server works for this session; None when it can't be asked now.
+    It is asked again before the connection is ended: the answer may just have come.
     """
     done = connection.is_done = threading.Event()
     arguments = (connection, done, is_at_work, answer_s)
@@ -74,14 +75,19 @@ def _watch(
     is_at_work: Callable[[], bool | None],
     answer_s: float,
 ) -> None:
-    while not done.wait(answer_s / 2):
+    pause_s = answer_s / 2
+    lost_since: float | None = None
+    while not done.wait(pause_s if lost_since is None else min(SURE_S, pause_s)):
         since = connection.waiting_since
         if since is None or time.monotonic() - since < answer_s:
+            lost_since = None
             continue
         with suppress(OSError, psycopg.Error):  # it has been closed meanwhile
             is_lost = is_at_work() is False
-            if is_lost and connection.waiting_since == since:  # it is still the same wait
+            # It is still the same wait, and was lost at the last look.
+            if is_lost and lost_since == since == connection.waiting_since:
                 _end(connection.fileno())
+            lost_since = since if is_lost else None
 
 
 async def watch_wait(
