@@ -227,6 +227,7 @@ async def test_what_follows_a_page_of_members_misses_nobody_while_others_come_an
     numbers = {str(row["member_id"]): key for key, row in site.members().items() if key in first}
     site.connection.execute("CREATE TEMP TABLE all_members AS TABLE members")
     site.connection.execute("CREATE TEMP TABLE all_lines AS TABLE member_index")
+    site.connection.commit()
 
     def set_members(gone: Collection[str], came: Collection[str]) -> None:
         with site.connection.transaction():
@@ -259,6 +260,7 @@ async def test_what_follows_a_page_of_members_misses_nobody_while_others_come_an
                     set_members(found[-1:], [row["ID Number"] for row in come[turn]])
             assert after is None, (sort, search)
             assert len(seen) == len(set(seen)) == 9, (sort, search)
+            assert data["total"] == 12, (sort, search)  # three have gone, and six have come
 
 
 async def test_a_place_in_the_list_is_no_text_to_read_or_to_make_up(
