@@ -159,7 +159,7 @@ class Budget:
             await asyncio.sleep(wait_s - CHECK_S)
             refrain_s = (await self.standing()).refrain_s
             left_s = allowed_at - time.monotonic()
-            if refrain_s > left_s or left_s < -MOST_LATE_S:
+            if refrain_s > max(left_s, 0.0) or left_s < -MOST_LATE_S:
                 raise _spent(refrain_s)
             await asyncio.sleep(left_s)
         except BaseException:

@@ -17,7 +17,7 @@ from rollbook.backends.database import UNAVAILABLE, connect
 from rollbook.errors import BudgetSpentError, NoAnswerError, QuestionRefusedError, RollDownError
 from rollbook.queue.subscriber import QueueEvent, Subscriber
 from rollbook.service.system import open_system
-from rollbook.voter_roll.budget import Budget, Standing
+from rollbook.voter_roll.budget import CHECK_S, Budget, Standing
 from rollbook.voter_roll.client import RENEW_EARLY_S, RollClient
 from tests.files import id_number
 from tests.integration.voter_roll.rolls import LOOK_S, asking, until
@@ -201,6 +201,22 @@ async def test_a_request_that_waits_for_its_turn_is_not_sent_when_the_roll_wants
     assert not await waiting
     await until(settings, counted, lambda rows: rows == [{"n": 1}])
     assert 3600 - PATIENCE_S < (await look()).wait_s <= 3600
+
+
+async def test_a_request_that_wakes_up_a_little_late_for_its_turn_is_sent(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AHEAD_S", "MOST_LATE_S"):
+        monkeypatch.setattr(f"rollbook.voter_roll.budget.{name}", PATIENCE_S)
+    budget = budget_of(system, voter_roll_requests_per_hour=1, voter_roll_window_s=1)
+    look = budget.standing
+
+    async def looked_late() -> Standing:
+        await asyncio.sleep(2 * CHECK_S)
+        return await look()
+
+    monkeypatch.setattr(budget, "standing", looked_late)
+    assert [await taken(budget) for _ in range(2)] == [True, True]
 
 
 async def test_reservations_get_one_place_each_in_the_order_in_which_requests_leave_the_window(
