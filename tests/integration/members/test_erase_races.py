@@ -61,6 +61,13 @@ WAITING = """SELECT FROM pg_stat_activity
 WHERE datname = current_database() AND wait_event_type = 'Lock' LIMIT 1"""
 
 
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Who waits for locks here gets them in the end, however slow the machine is."""
+    patient = {"member_lock_wait_s": PATIENCE_S, "undo_lock_wait_s": PATIENCE_S}
+    return settings.model_copy(update=patient)
+
+
 async def waited_for(site: Site, task: asyncio.Task[Any]) -> None:
     """Until another connection waits for a lock, as the task must."""
     async with asyncio.timeout(PATIENCE_S):
