@@ -6,6 +6,7 @@ import tests.no_garbage  # noqa: F401
 
 # isort: split
 
+import asyncio
 import contextlib
 import gc
 import itertools
@@ -160,6 +161,24 @@ def no_kept_loggers() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("structlog.configure", without_keeping)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def named_transports() -> Iterator[None]:
+    """A connection that nobody closed fails some later test, as garbage: it says whose it is."""
+    kind = asyncio.selector_events._SelectorTransport  # type: ignore[attr-defined]
+    begin, shown = kind.__init__, kind.__repr__
+
+    def begun(transport: Any, *given: Any, **named: Any) -> None:
+        transport.made_in = os.environ.get("PYTEST_CURRENT_TEST")
+        begin(transport, *given, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kind, "__init__", begun)
+        patch.setattr(
+            kind, "__repr__", lambda one: f"{shown(one)} of {getattr(one, 'made_in', None)}"
+        )
         yield
 
 
