@@ -200,6 +200,12 @@ def same_log() -> Iterator[None]:
         pytest.fail("the test left handlers in the log of this process, or took them away")
 
 
+@pytest.fixture
+def log_of_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command configures the log of its process, which is that of all tests here."""
+    monkeypatch.setattr("rollbook.telemetry.logs.configure", lambda *_, **__: None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_rounds_by_themselves() -> Iterator[None]:
     """An application in this process has no rounds of maintenance in the middle of a test.

@@ -168,8 +168,7 @@ class FileStore(BlockingStore):
                 # A 202 is a promise: it must hold after a power cut too.
                 await self._on_thread(self._disk.sync, key)
         except (BaseError, OSError) as error:
-            # What hangs would let its tidying hang too, or come after the next try: retention
-            # removes what is left.
+            # What hangs would let its tidying hang too: retention removes what is left.
             if not isinstance(error, TimeoutError):
                 await self._tidy(key)
             raise unavailable(
@@ -293,7 +292,7 @@ class FileStore(BlockingStore):
         left = iter(keys)
 
         def in_turn(disk: Disk, some: list[str]) -> list[int | BaseException]:
-            return [_end_of(partial(on_disk, disk), key) for key in some]
+            return [_end_of(on_disk, disk, key) for key in some]
 
         disk = self._disk
         while some := list(islice(left, CALLS_AT_A_TIME if disk is None else FILES_AT_A_TIME)):
@@ -417,10 +416,10 @@ class FileStore(BlockingStore):
         self._installation = installation
 
 
-def _end_of(work: Callable[[str], int], key: str) -> int | BaseException:
+def _end_of(work: Callable[[Disk, str], int], disk: Disk, key: str) -> int | BaseException:
     """What came of the work on a file."""
     try:
-        return work(key)
+        return work(disk, key)
     except OSError as error:
         return error
 

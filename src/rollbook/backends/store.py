@@ -1,7 +1,6 @@
-"""The file store as a child process uses it, whose calls block: one folder per upload, by URL.
+"""What the file store is opened with, and what child processes do with it, by calls that block.
 
-A file appears under its key complete or not at all: an object store makes it visible at the end,
-and the local store writes a temporary file and renames it.
+``files`` has the rest, for the event loop.
 """
 
 from __future__ import annotations

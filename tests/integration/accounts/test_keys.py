@@ -514,13 +514,12 @@ def test_a_key_in_a_text_is_masked() -> None:
 # --- the command ----------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("log_of_the_tests")
 def test_the_command_makes_lists_and_revokes(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in environment_for(settings).items():
         monkeypatch.setenv(name, value)
-    # The log is the test process's own.
-    monkeypatch.setattr("rollbook.telemetry.logs.configure", lambda *_, **__: None)
     runner = CliRunner()
 
     def run(*arguments: str, code: int = 0) -> str:

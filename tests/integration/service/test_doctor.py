@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from rollbook.service.system import System
 
 
+pytestmark = pytest.mark.usefixtures("log_of_the_tests")
+
+
 def by_check(findings: list[Finding]) -> dict[str, Finding]:
     return {f"{one.part}: {one.check}": one for one in findings}
 
@@ -463,12 +466,6 @@ async def test_another_installations_store_is_an_error(system: System) -> None:
 
 
 # --- the command ----------------------------------------------------------------------------------
-
-
-@pytest.fixture(autouse=True)
-def log_of_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command configures the log of its process, which is that of all tests here."""
-    monkeypatch.setattr("rollbook.telemetry.logs.configure", lambda *_args, **_more: None)
 
 
 def run(settings: Settings, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:
