@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 
 from rollbook.accounts.users import issue_token
 from rollbook.api.server import Server
-from tests.closing import closing
+from tests.closing import closing, served
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -120,38 +120,26 @@ class Gate:
     def __init__(self, address: str, folder: Path) -> None:
         self._behind, _, self._query = address.removeprefix("unix://").partition("?")
         self._path = folder / "gate"
-        self._lines: set[asyncio.StreamWriter] = set()
-        self._server: asyncio.Server | None = None
+        self._served = contextlib.AsyncExitStack()
 
     @property
     def address(self) -> str:
         return f"unix://{self._path}?{self._query}"
 
     async def open(self) -> None:
-        self._server = await asyncio.start_unix_server(self._pass, self._path)
+        await self._served.enter_async_context(served(self._pass, path=self._path))
 
     async def shut(self) -> None:
-        assert self._server is not None
-        self._server.close()
         self._path.unlink(missing_ok=True)
-        for line in list(self._lines):
-            line.transport.abort()
+        await self._served.aclose()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with closing(writer):
-            self._lines.add(writer)  # now: who is just coming in is shut out too
-            try:
-                behind_reader, behind_writer = await asyncio.open_unix_connection(self._behind)
-                self._lines.add(behind_writer)
-                try:
-                    with closing(behind_writer):
-                        await asyncio.gather(
-                            self._copy(reader, behind_writer), self._copy(behind_reader, writer)
-                        )
-                finally:
-                    self._lines.discard(behind_writer)
-            finally:
-                self._lines.discard(writer)
+            behind_reader, behind_writer = await asyncio.open_unix_connection(self._behind)
+            with closing(behind_writer):
+                await asyncio.gather(
+                    self._copy(reader, behind_writer), self._copy(behind_reader, writer)
+                )
 
     async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):

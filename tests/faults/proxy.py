@@ -125,6 +125,7 @@ class Swallower:
     ) -> None:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
+        self._threads[0].join(timeout=10)  # or it could take one more connection
         for connection in self._connections:
             connection.shut()
         for thread in self._threads:

@@ -26,7 +26,7 @@ from rollbook.errors import (
     ServiceUnavailableError,
 )
 from rollbook.service.system import open_system
-from tests.closing import closing
+from tests.closing import closing, served
 from tests.files import csv_file, workbook
 from tests.integration.folder.watching import names, recorded, until, watching
 from tests.ports import free_port
@@ -199,10 +199,10 @@ async def test_a_scanner_that_says_neither_yes_nor_no_says_no(
             writer.write(reply or b"")
 
     # Another process stands in for a failing scanner, because a real one doesn't fail on request.
-    path = str(tmp_path / "socket")
+    path = tmp_path / "socket"
     url = f"unix://{path}"
     settings = with_scanner(Settings(_env_file=None), url, clamd_timeout_s=0.2)
-    async with await asyncio.start_unix_server(serve, path):
+    async with served(serve, path=path):
         with pytest.raises(FileNotScannedError, match="nothing was kept"):
             await clamd.scan(settings, in_pieces(CLEAN))
         is_over.set()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 import httpx
 import pytest
 
-from tests.closing import closing
+from tests.closing import closing, served
 from tests.ports import free_port
 from tests.waiting import PATIENCE_S, kill
 
@@ -96,14 +96,13 @@ class MoodyDoor:
         #: How many requests met the mood.
         self.met = 0
         self._random = random.Random(1)
-        self._server: asyncio.Server | None = None
+        self._served = contextlib.AsyncExitStack()
 
     async def open(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        await self._served.enter_async_context(served(self._serve, self.port))
 
     async def shut(self) -> None:
-        assert self._server is not None
-        self._server.close()
+        await self._served.aclose()
 
     def begin(self, mood: str, method: str, name: str) -> None:
         """Have a mood for requests of this method with this in their address."""
@@ -166,29 +165,21 @@ class Door:
     def __init__(self, behind: int) -> None:
         self._behind = behind
         self.port = free_port()
-        self._server: asyncio.Server | None = None
-        self._lines: set[asyncio.StreamWriter] = set()
+        self._served = contextlib.AsyncExitStack()
 
     async def open(self) -> None:
-        self._server = await asyncio.start_server(self._pass, "127.0.0.1", self.port)
+        await self._served.enter_async_context(served(self._pass, self.port))
 
     async def shut(self) -> None:
-        assert self._server is not None
-        self._server.close()
-        for line in list(self._lines):
-            line.transport.abort()
+        await self._served.aclose()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with closing(writer):
             inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self._behind)
-            self._lines |= {writer, inner_writer}
-            try:
-                with closing(inner_writer):
-                    await asyncio.gather(
-                        self._copy(reader, inner_writer), self._copy(inner_reader, writer)
-                    )
-            finally:
-                self._lines -= {writer, inner_writer}
+            with closing(inner_writer):
+                await asyncio.gather(
+                    self._copy(reader, inner_writer), self._copy(inner_reader, writer)
+                )
 
     async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):

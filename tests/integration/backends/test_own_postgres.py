@@ -22,6 +22,7 @@ from rollbook.backends import schema
 from rollbook.backends.database import SCHEMA_REVISION, connect, make_pool
 from rollbook.engines.postgres import SOCKET_NAME
 from rollbook.errors import ServiceUnavailableError
+from tests.closing import served
 from tests.waiting import PATIENCE_S, join
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ class Encrypting:
         self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         authority.issue_cert("127.0.0.1").configure_cert(self._context)
         self._loop = asyncio.new_event_loop()
-        self._lines: set[asyncio.Task[None]] = set()
         self.port = 0
 
     def __enter__(self) -> Encrypting:
@@ -59,24 +59,15 @@ class Encrypting:
 
     async def _serve(self, started: threading.Event) -> None:
         self._ending = asyncio.Event()
-        server = await asyncio.start_server(self._take, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        started.set()
-        await self._ending.wait()  # no bound: until __exit__
-        server.close()
-        for line in self._lines:
-            line.cancel()
+        async with served(self._take) as self.port:
+            started.set()
+            await self._ending.wait()  # no bound: until __exit__
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._lines.add(task)
         try:
             await self._line(reader, writer)
-        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+        except (OSError, asyncio.IncompleteReadError):
             writer.transport.abort()
-        finally:
-            self._lines.discard(task)
 
     async def _line(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:  # no bound: a server's loop, which ends with its line

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiosmtpd.smtp import SMTP
 
-from tests.closing import closing
+from tests.closing import closing, served, shut
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -59,16 +59,25 @@ class MailServer:
     async def running(
         self, *, starttls: ssl.SSLContext | None = None, tls: ssl.SSLContext | None = None
     ) -> AsyncIterator[MailServer]:
+        lines: list[SMTP] = []
+
         def connected() -> SMTP:
-            return SMTP(
+            line = SMTP(
                 self, hostname="mail.test", tls_context=starttls, require_starttls=bool(starttls)
             )
+            lines.append(line)
+            return line
 
         loop = asyncio.get_running_loop()
         server = await loop.create_server(connected, "127.0.0.1", 0, ssl=tls)
         self.port = server.sockets[0].getsockname()[1]
-        async with server:
+        try:
             yield self
+        finally:
+            await shut(server)
+            for line in lines:
+                if isinstance(line.transport, asyncio.Transport):
+                    line.transport.abort()
 
 
 @dataclass
@@ -116,7 +125,5 @@ class WebhookReceiver:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[WebhookReceiver]:
-        server = await asyncio.start_server(self._answer, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        async with server:
+        async with served(self._answer) as self.port:
             yield self

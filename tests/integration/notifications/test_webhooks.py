@@ -27,7 +27,7 @@ from rollbook.notifications import outbox, webhooks
 from rollbook.notifications.webhooks import KINDS
 from rollbook.service.system import open_system
 from rollbook.uploads import control
-from tests.closing import closing
+from tests.closing import closing, served
 from tests.files import csv_file
 from tests.integration.folder.watching import until
 from tests.integration.notifications.receivers import WebhookReceiver
@@ -363,21 +363,14 @@ async def test_a_redirect_is_not_followed(
 @contextlib.asynccontextmanager
 async def hostile(answer: Callable[[asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[int]:
     """The port of a receiver that reads a request and then does as it likes."""
-    open_lines: set[asyncio.StreamWriter] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        open_lines.add(writer)
         with closing(writer), contextlib.suppress(OSError, asyncio.IncompleteReadError):
             await reader.readuntil(b"\r\n\r\n")
             await answer(writer)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for line in open_lines:
-            line.transport.abort()
+    async with served(serve) as port:
+        yield port
 
 
 async def endless_body(writer: asyncio.StreamWriter) -> None:

@@ -25,7 +25,7 @@ from rollbook.engines.valkey import _binary as valkey
 from rollbook.errors import ConfigurationError
 from rollbook.service import doctor, doctor_store
 from rollbook.service.system import open_system
-from tests.closing import closing
+from tests.closing import closing, served
 from tests.faults.test_retries import small_disk
 from tests.files import csv_file, members
 from tests.integration.worker.test_worker import ended, sent, working
@@ -413,11 +413,9 @@ async def test_what_a_bucket_says_leads_to_what_to_do(
             writer.write(f"{head}\r\n\r\n{body}".encode())
             await writer.drain()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    in_s3(monkeypatch, f"http://127.0.0.1:{port}")
     changes = {"store_url": "s3://bucket/folder", "store_allow_http": True, "store_retry_s": 0.2}
-    async with server:
+    async with served(answer) as port:
+        in_s3(monkeypatch, f"http://127.0.0.1:{port}")
         pointed = settings.model_copy(update=changes)
         [found] = await doctor_store.store_findings(pointed, None)
     assert found.level == "error"
