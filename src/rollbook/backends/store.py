@@ -55,6 +55,21 @@ SOURCE_GONE = (
 )
 
 
+def _folder(url: str) -> Path | None:
+    """The folder of a store on a disk or a share; None is an object store.
+
+    Raises:
+        ValueError: it is the address of no folder of this machine.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "file":
+        return None
+    is_here = parts.netloc in {"", "localhost"} and parts.path.startswith("/")
+    if not is_here or parts.query or parts.fragment:
+        raise ValueError(f"{url} names no folder of this machine")
+    return Path(unquote(parts.path))
+
+
 class BlockingStore:
     """The files of all uploads.
 
@@ -75,24 +90,25 @@ class BlockingStore:
 
         A call to an object store is tried again for ``retry_s`` seconds. A step of a method for the
         event loop gets ``answer_s`` seconds: a share may hang. ``make`` makes the folder of a local
-        store: where a mount is expected, a folder that is made would hide that it is missing.
+        store: where a mount is expected, a folder that is made would hide that it is missing, and
+        the first step that needs it looks for it, in its time.
 
         Raises:
             ConfigurationError: the URL is not that of a known kind of store.
         """
         self.url = url
         self._answer_s = answer_s
-        is_local = url.startswith("file:")
-        self._disk = Disk(Path(unquote(urlsplit(url).path))) if is_local else None
+        self._disk: Disk | None = None
         #: The installation whose store it was shown to be.
         self._installation: UUID | None = None
-        self._opened: ObjectStore | None
+        self._opened: ObjectStore | None = None
         try:
-            if self._disk is not None:
+            folder = _folder(url)
+            if folder is not None:
+                self._disk = Disk(folder)
                 if make:
-                    self._disk.root.mkdir(parents=True, exist_ok=True)
-                # obstore makes no folder of a store that isn't there, and opens none.
-                self._opened = from_url(url) if self._disk.is_there() else None
+                    folder.mkdir(parents=True, exist_ok=True)
+                    self._opened = from_url(url)
             else:
                 self._opened = from_url(
                     url,

@@ -430,9 +430,9 @@ def _redis(info: dict[str, Any]) -> Iterator[Finding]:
 async def _installation(settings: Settings) -> UUID | None:
     """The installation's id, where PostgreSQL has it and the store was marked with it."""
     try:
-        async with await _connected(settings) as connection:
+        async with asyncio.timeout(ANSWER_S), await _connected(settings) as connection:
             found = await (await connection.execute(queries("store")["installation"])).fetchone()
-    except psycopg.Error:
+    except (psycopg.Error, TimeoutError):
         return None
     return found["id"] if found is not None and found["is_marked"] else None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import secrets
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from rollbook.backends.files import FileStore
+from rollbook.backends.files import DISK_CALLS, FileStore
 from rollbook.errors import ConfigurationError, NoRoomError, RollbookError, WrongStoreError
 from rollbook.service.findings import Finding, checked
 
@@ -51,6 +50,7 @@ _REMEDIES = {
     r"without a base|is not the address": (
         "Write ROLLBOOK_STORE_URL as file:///srv/rollbook/store or s3://bucket/folder."
     ),
+    r"doesn't answer within": "Is its share away? Mount it again where it hangs.",
     r"is not there": "Mount it; the folder of a new store is made by hand, once.",
 }
 
@@ -60,11 +60,14 @@ async def store_findings(settings: Settings, installation: UUID | None) -> list[
 
     ``installation`` is the id that the store must be marked with; None where that isn't known.
     """
-    if settings.is_default_store and not (folder := _path(settings.store_address)).exists():
-        return [_not_made_yet(folder)]
+    answer_s = settings.store_answer_s  # it may be on a share that hangs
     try:
+        if settings.is_default_store and (
+            missing := await DISK_CALLS.call(answer_s, _not_made_yet, _path(settings.store_address))
+        ):
+            return [missing]
         store = FileStore.of(settings)
-        keeps_versions = await asyncio.to_thread(_write_and_read, store)
+        keeps_versions = await DISK_CALLS.call(answer_s, _write_and_read, store)
         found = [Finding(_PART, _CHECK, "ok", store.url)]
     except RollbookError as error:
         return [_failed(error)]
@@ -94,8 +97,10 @@ def _path(url: str) -> Path:
     return Path(unquote(urlsplit(url).path))
 
 
-def _not_made_yet(folder: Path) -> Finding:
-    """Whether the first process can make the folder of the default store."""
+def _not_made_yet(folder: Path) -> Finding | None:
+    """Whether the first process can make the folder of the default store; None where it's there."""
+    if folder.exists():
+        return None
     nearest = next(place for place in folder.parents if place.exists())
     may = os.access(nearest, os.W_OK | os.X_OK)
     return checked(
@@ -108,7 +113,7 @@ def _not_made_yet(folder: Path) -> Finding:
 
 def _failed(error: RollbookError) -> Finding:
     """The finding about a store that doesn't take, give back or remove a file."""
-    cause = str(error.__cause__ or error.message)
+    cause = str(error.__cause__ or "") or error.message
     if isinstance(error, WrongStoreError):  # its cause is only that nothing is there
         cause = f"{cause} {error.message}"
     if isinstance(error, NoRoomError):

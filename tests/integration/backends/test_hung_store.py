@@ -11,7 +11,8 @@ import pytest
 
 from rollbook.backends import files
 from rollbook.backends.files import DISK_CALLS, FileStore, source_key
-from rollbook.errors import ServiceUnavailableError
+from rollbook.errors import ConfigurationError, ServiceUnavailableError
+from rollbook.service import doctor_store
 from tests.hung_share import hung
 from tests.integration.folder.watching import until
 from tests.waiting import PATIENCE_S
@@ -19,6 +20,8 @@ from tests.waiting import PATIENCE_S
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from rollbook.config import Settings
 
 #: Seconds that the store gets while it hangs.
 ANSWER_S = 0.3
@@ -68,6 +71,33 @@ async def test_no_step_waits_for_ever_and_all_goes_on_when_the_share_answers(
         size, chunks = await patient.open(other)
         assert b"".join(await all_of(chunks)) == b"some bytes"
         assert size == len(b"some bytes")
+
+
+async def test_a_share_that_hangs_from_the_start_is_said_and_is_used_when_it_answers(
+    settings: Settings, tmp_path: Path
+) -> None:
+    share = tmp_path / "share"
+    share.mkdir()
+    settings = settings.model_copy(update={"store_url": share.as_uri(), "store_answer_s": ANSWER_S})
+    async with asyncio.timeout(PATIENCE_S):
+        with hung(share):
+            store = FileStore.of(settings)
+            with pytest.raises(ServiceUnavailableError, match="doesn't answer"):
+                await store.receive(source_key(uuid4(), "csv"), content())
+            [finding] = await doctor_store.store_findings(settings, None)
+            assert (finding.level, "Mount it again" in finding.remedy) == ("error", True)
+        await until(lambda: not DISK_CALLS.late)
+        await store.receive(source_key(uuid4(), "csv"), content())
+        [finding] = await doctor_store.store_findings(settings, None)
+        assert finding.level == "ok"
+
+
+@pytest.mark.parametrize(
+    "url", ["file:srv/store", "file://host/srv/store", "file:///srv/store?a=b", "file:///srv/a#b"]
+)
+def test_an_address_of_no_folder_of_this_machine_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="names no folder of this machine"):
+        FileStore(url)
 
 
 async def test_the_bound_is_for_the_store_and_not_for_who_sends() -> None:
