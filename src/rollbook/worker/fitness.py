@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import time
 from typing import TYPE_CHECKING
@@ -10,10 +9,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from rollbook.backends import exhaustion
+from rollbook.backends.calls import Calls
 from rollbook.backends.database import UNAVAILABLE, fetch_one, queries
-from rollbook.errors import WrongStoreError
+from rollbook.errors import ServiceUnavailableError, WrongStoreError
 from rollbook.service import store_proof
 from rollbook.telemetry import metrics
+from rollbook.worker import scratch
 
 if TYPE_CHECKING:
     from rollbook.service.system import System
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 STORE_S = 60.0
 #: Seconds between two rounds of checks.
 LOOK_S = 3.0
-#: Seconds that the disk of the scratch folder gets to answer.
-DISK_S = 10.0
 PARTS = ("database", "store", "scratch", "machine", "child")
 READ_ONLY = "PostgreSQL takes no changes right now (it is read-only)."
 NO_STORE = "The file store doesn't answer."
@@ -42,7 +41,7 @@ class Fitness:
         self._has_proved_store = False
         self._store_good_until = 0.0
         #: Asks the scratch folder's disk; there is one at most, although a disk may hang.
-        self._measuring: asyncio.Task[int] | None = None
+        self._looks = Calls("rollbook-look", threads=1, no_answer=scratch.NO_ANSWER)
 
     @property
     def problems(self) -> list[str]:
@@ -109,16 +108,10 @@ class Fitness:
 
     async def _scratch(self, slots: Slots) -> str | None:
         wanted = self._system.settings.scratch_free_mb
-        measuring = self._measuring or asyncio.create_task(asyncio.to_thread(_free_mb, slots))
-        self._measuring = measuring
-        if not (await asyncio.wait({measuring}, timeout=DISK_S))[0]:
-            return (
-                f"The scratch folder's disk gives no answer within {DISK_S:g} seconds. It resumes "
-                "automatically when it does."
-            )
-        self._measuring = None
         try:
-            free = measuring.result()
+            free = await self._looks.call(scratch.DISK_S, _free_mb, slots)
+        except ServiceUnavailableError as error:
+            return error.message
         except OSError as error:
             return f"The scratch folder can't be used ({error.strerror})."
         if free >= wanted:

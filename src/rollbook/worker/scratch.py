@@ -16,8 +16,19 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from rollbook.backends.calls import Calls
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+#: Seconds that the disk of the scratch folder gets to answer.
+DISK_S = 10.0
+NO_ANSWER = (
+    "The scratch folder's disk gives no answer within {} seconds. It resumes automatically when it "
+    "does."
+)
+#: Steps in the scratch folder, which may be on a disk or a share that hangs.
+CALLS = Calls("rollbook-scratch", threads=4, no_answer=NO_ANSWER)
 
 log = structlog.get_logger(__name__)
 

@@ -58,6 +58,8 @@ STUCK = (
     "A process of an earlier file was killed and doesn't end (process id {}), as when a disk or "
     "share hangs. It may still hold its memory, so no other is started until it has ended."
 )
+#: Without an answer of the disk, or a thread to ask it, a folder is left to the next worker.
+_LEFT = (ServiceUnavailableError, RuntimeError)
 
 log = structlog.get_logger(__name__)
 
@@ -92,7 +94,7 @@ class Child:
                 or takes longer than ROLLBOOK_CHILD_START_S.
         """
         try:
-            scratch.empty(folder)
+            await scratch.CALLS.call(scratch.DISK_S, scratch.empty, folder)
             process = await asyncio.create_subprocess_exec(
                 *PROGRAM,
                 stdin=asyncio.subprocess.PIPE,
@@ -124,8 +126,16 @@ class Child:
 
     @property
     def is_usable(self) -> bool:
-        """Has the process not ended, nor been killed, and its folder not been removed?"""
-        return not self.has_ended and self not in self._stuck and self._folder.is_dir()
+        """Has the process not ended, nor been killed?"""
+        return not self.has_ended and self not in self._stuck
+
+    async def has_folder(self) -> bool:
+        """Is its folder still there?
+
+        Raises:
+            ServiceUnavailableError: the disk doesn't say.
+        """
+        return await scratch.CALLS.call(scratch.DISK_S, self._folder.is_dir)
 
     @property
     def has_ended(self) -> bool:
@@ -206,11 +216,14 @@ class Child:
                 self._stuck.add(self)
                 log.error("child killed and not ended", pid=self.pid)
                 return
-        self.remove_folder()
+        await self.remove_folder()
 
-    def remove_folder(self) -> None:
-        """Remove what the process has worked on."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+    async def remove_folder(self) -> None:
+        """Remove what the process has worked on; where its disk hangs, the next worker does."""
+        with contextlib.suppress(*_LEFT):
+            await scratch.CALLS.call(
+                scratch.DISK_S, shutil.rmtree, self._folder, ignore_errors=True
+            )
 
     async def _receive(self) -> dict[str, Any] | None:
         assert self._process.stdout is not None
@@ -242,13 +255,16 @@ class Slots:
         #: Keeps the folder, and its lock; None while none can be made.
         self._scratch: contextlib.AbstractContextManager[Path] | None = None
         self._restoring = threading.Lock()
+        #: Removals of the folders of children that have ended late.
+        self._removing: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         """Start the children, so that the first file doesn't wait for one."""
         try:
-            self.restore_folder()
-        except OSError as error:  # a full disk: it is tried again before each child
-            log.warning("no scratch folder", reason=error.strerror)
+            await scratch.CALLS.call(scratch.DISK_S, self.restore_folder)
+        except (OSError, ServiceUnavailableError) as error:
+            # A full disk, or one that hangs: it is tried again before each child.
+            log.warning("no scratch folder", reason=getattr(error, "strerror", None) or str(error))
         if not self._is_workers:
             return self
         metrics.SLOTS.set(self._settings.concurrency)
@@ -266,7 +282,8 @@ class Slots:
         await asyncio.gather(*(child.kill() for child in (*self._idle, *self._busy)))
         self._idle.clear()
         if self._scratch is not None:
-            self._scratch.__exit__(None, None, None)
+            with contextlib.suppress(*_LEFT):
+                await scratch.CALLS.call(scratch.DISK_S, self._scratch.__exit__, None, None, None)
 
     def measure(self) -> None:
         """Note the memory of each child; a slot's number says nothing but how many there are."""
@@ -279,7 +296,8 @@ class Slots:
         """Why no child is started, as a sentence: one that was killed hasn't ended."""
         for child in [child for child in self._stuck if child.has_ended]:
             self._stuck.discard(child)
-            child.remove_folder()
+            self._removing.add(removing := asyncio.create_task(child.remove_folder()))
+            removing.add_done_callback(self._removing.discard)
             log.info("child that was killed has ended", pid=child.pid)
         if not self._stuck:
             return None
@@ -398,19 +416,35 @@ class Slots:
 
     async def _start(self) -> Child:
         try:
-            await asyncio.to_thread(self.restore_folder)
+            await scratch.CALLS.call(scratch.DISK_S, self.restore_folder)
         except OSError as error:
             raise ServiceUnavailableError(NOT_STARTED) from error
         folder = self._folder / f"child-{next(self._names)}"
         return await Child.start(self._settings, folder, self._stuck)
 
+    async def _spare(self) -> Child | None:
+        """An idle child that can go on, if there is one; those that can't are ended.
+
+        Raises:
+            ServiceUnavailableError: the disk of its folder gives no answer.
+        """
+        while self._idle:
+            child = self._idle.pop()
+            try:
+                can_go_on = child.is_usable and await child.has_folder()
+            except BaseException:  # also on cancellation: no other code can end the process
+                self._idle.append(child)
+                raise
+            if can_go_on:
+                return child
+            await child.kill()
+        return None
+
     @contextlib.asynccontextmanager
     async def _child(self) -> AsyncIterator[Child]:
-        while self._idle and not self._idle[-1].is_usable:
-            await self._idle.pop().kill()
         if (reason := self.stuck) is not None:
             raise ServiceUnavailableError(reason)
-        child = self._idle.pop() if self._idle else await self._start()
+        child = await self._spare() or await self._start()
         self._busy.add(child)
         try:
             yield child

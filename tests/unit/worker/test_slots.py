@@ -43,6 +43,9 @@ class _Child:
         if not self._is_large:
             await asyncio.Event().wait()  # no bound: it is cancelled
 
+    async def has_folder(self) -> bool:
+        return True
+
     async def kill(self) -> None:
         pass
 
