@@ -15,6 +15,7 @@ from rollbook.backends.redis import read_sentinel_address
 from rollbook.config import Settings
 from rollbook.config.secret_files import OF_STORES, is_secret
 from rollbook.errors import ConfigurationError
+from tests.hung_share import hung
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -158,10 +159,20 @@ def test_a_signing_key_is_made_once_and_readable_by_its_owner_alone(
 ) -> None:
     monkeypatch.setenv("ROLLBOOK_DATA_DIR", str(tmp_path / "data"))
     first = tokens.signing_key(config.load())
+    tokens._stored_key.cache_clear()  # as another process
     assert tokens.signing_key(config.load()) == first
     assert len(first) >= 32
     assert (tmp_path / "data" / "secret.key").stat().st_mode & 0o077 == 0
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["secret.key"]
+
+
+def test_a_signing_key_is_known_while_its_folder_hangs(tmp_path: Path) -> None:
+    """Each request needs it, in the event loop."""
+    (tmp_path / "data").mkdir()
+    settings = Settings(_env_file=None, data_dir=tmp_path / "data")
+    first = tokens.signing_key(settings)
+    with hung(tmp_path / "data"):
+        assert tokens.signing_key(settings) == first
 
 
 def test_secrets_do_not_show_when_settings_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import jwt
@@ -87,7 +88,7 @@ def signing_key(settings: Settings) -> str:
     """The key that signs tokens: ROLLBOOK_SECRET_KEY, or one generated in the data folder."""
     if settings.secret_key is not None:
         return settings.secret_key.get_secret_value()
-    return _stored_key(settings.data_dir / "secret.key")
+    return _stored_key((settings.data_dir / "secret.key").absolute())
 
 
 def verifying_keys(settings: Settings) -> tuple[str, ...]:
@@ -104,6 +105,7 @@ def _listed(keys: SecretStr | None) -> list[str]:
     return keys.get_secret_value().replace(",", " ").split() if keys else []
 
 
+@cache  # each request needs it, and the folder may be on a share that hangs
 def _stored_key(path: Path) -> str:
     """Read the key file, and create it first if needed; concurrent processes get the same key."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

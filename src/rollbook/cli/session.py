@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
@@ -14,11 +15,13 @@ from rollbook.accounts import audit
 from rollbook.backends.database import has_schema
 from rollbook.cli.failures import NoInstallationError
 from rollbook.engines import Engines, find_running, has_data
+from rollbook.errors import ServiceUnavailableError
 from rollbook.pipeline.columns import check_own
 from rollbook.telemetry import logs
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
+    from pathlib import Path
 
     from rollbook.config import Settings
     from rollbook.service.system import System
@@ -29,23 +32,53 @@ log = structlog.get_logger(__name__)
 
 
 def settings_for(component: str, *, supervised: bool = False, **changes: Any) -> Settings:
-    """Load the settings and configure this process's log."""
+    """Load the settings and configure this process's log.
+
+    Raises:
+        ServiceUnavailableError: the data folder hangs.
+    """
     settings = config.load(env_file=not supervised).model_copy(update=changes)
     check_own()
     logs.configure(settings, component=component)
     if not supervised:  # the supervisor has said it
         _warn_of_unknown()
+        _expect_answer(settings.data_dir, settings.store_answer_s)
     return settings
 
 
 def quiet_settings_for(component: str) -> Settings:
-    """Settings of a short command, which logs warnings only if not set otherwise."""
+    """Settings of a short command, which logs warnings only if not set otherwise.
+
+    Raises:
+        ServiceUnavailableError: the data folder hangs.
+    """
     settings = config.load()
     if "log_level" not in settings.model_fields_set:
         settings = settings.model_copy(update={"log_level": "warning"})
     logs.configure(settings, component=component)
     _warn_of_unknown()
+    _expect_answer(settings.data_dir, settings.store_answer_s)
     return settings
+
+
+def _expect_answer(folder: Path, answer_s: float) -> None:
+    """Refuse a data folder on a share that hangs: what comes next would wait for it in silence."""
+
+    def look() -> None:
+        with contextlib.suppress(OSError):  # whether it is there is asked later
+            folder.stat()
+
+    # A daemon: the end of the process doesn't wait for a share.
+    looking = threading.Thread(target=look, daemon=True)
+    with contextlib.suppress(RuntimeError):  # the machine gives no thread now, as is said later
+        looking.start()
+        looking.join(answer_s)
+    if looking.is_alive():
+        raise ServiceUnavailableError(
+            f"The data folder {folder.absolute()} doesn't answer within {answer_s:g} seconds "
+            "(ROLLBOOK_STORE_ANSWER_S). Nothing was changed. Where it is on a share that hangs, "
+            "mount it again."
+        )
 
 
 def _warn_of_unknown() -> None:
