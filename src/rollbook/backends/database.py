@@ -311,7 +311,7 @@ def make_pool(
     A statement gets ``answer_s`` seconds. PostgreSQL itself ends one after ``statement_timeout_s``,
     or when it has waited for a lock for ``lock_timeout_s``.
     """
-    settings = _server_settings(
+    settings = server_settings(
         keepalive,
         statement_timeout=statement_timeout_s,
         lock_timeout=lock_timeout_s,
@@ -350,7 +350,7 @@ def make_pool(
             # psycopg's own is 130 s, and the pool connects three at a time: after a server that
             # was frozen, or a network that swallowed packets, it would wait for so long.
             "connect_timeout": CONNECT_TIMEOUT_S,
-            **_client_settings(keepalive),
+            **client_settings(keepalive),
         },
         min_size=min_size,
         max_size=max_size,
@@ -379,7 +379,7 @@ def connect(
     Raises:
         ServiceUnavailableError: PostgreSQL doesn't answer.
     """
-    settings = _server_settings(
+    settings = server_settings(
         keepalive,
         # The server notices within a second that a killed child is gone, and frees its locks.
         client_connection_check_interval=1.0,
@@ -392,7 +392,7 @@ def connect(
             autocommit=True,
             application_name=name,
             connect_timeout=CONNECT_TIMEOUT_S,
-            **_client_settings(keepalive),
+            **client_settings(keepalive),
         )
         # By statements: a pooler refuses a connection that asks for settings as it begins.
         row = connection.execute(settings).fetchone()
@@ -424,7 +424,7 @@ def _is_at_work(address: str, pid: int) -> bool | None:
     return row is not None and bool(row["is_at_work"])
 
 
-def _client_settings(keepalive: KeepAlive) -> dict[str, Any]:
+def client_settings(keepalive: KeepAlive) -> dict[str, Any]:
     """How this end notices that the server is gone."""
     return {
         "keepalives": 1,
@@ -436,7 +436,7 @@ def _client_settings(keepalive: KeepAlive) -> dict[str, Any]:
 
 
 @cache
-def _server_settings(keepalive: KeepAlive, **limits: float | None) -> bytes:
+def server_settings(keepalive: KeepAlive, **limits: float | None) -> bytes:
     """How the server notices that we are gone, which frees what we have locked; and its limits."""
     values = {
         "tcp_keepalives_idle": keepalive.idle_s,

@@ -31,6 +31,16 @@ SELECT pg_advisory_lock(hashtextextended(%(name)s, 0)), true AS locked;
 -- The same unless another session or transaction has the lock.
 SELECT pg_try_advisory_lock(hashtextextended(%(name)s, 0)) AS locked;
 
+-- name: try_to_hold_number
+-- The same for the lock of this number.
+SELECT pg_try_advisory_lock(%(lock)s) AS locked;
+
 -- name: let_go
 -- This session holds it no longer.
 SELECT pg_advisory_unlock(hashtextextended(%(name)s, 0));
+
+-- name: holder_of_number
+-- The session that holds the lock of this number, which has no more than 31 bits.
+SELECT pid FROM pg_locks
+WHERE locktype = 'advisory' AND classid = 0 AND objid = %(lock)s::oid AND objsubid = 1 AND granted
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database());

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 from typing import TYPE_CHECKING
 
 import alembic.command
+import pytest
 from alembic.script import ScriptDirectory
 
 from rollbook.backends import schema
 from rollbook.backends.database import SCHEMA_REVISION, connect, has_schema
 from rollbook.engines.postgres import programs
+from rollbook.errors import ServiceUnavailableError
 from rollbook.uploads.retention import run_once
 from tests.files import csv_file
 from tests.integration.backends.schema_text import described
 from tests.integration.worker.test_worker import ended, sent, working
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     import httpx
-    import pytest
 
     from rollbook.config import Settings
     from rollbook.model import User
@@ -109,3 +112,33 @@ async def test_a_process_is_ready_on_a_schema_newer_than_itself_and_not_on_an_ol
         assert has_schema(settings.database_address) == (status == 200)
         if status == 200:  # also for the version before, which is started again
             assert schema.migrate(settings.database_address) == revision
+
+
+async def test_a_migration_by_another_process_is_said_and_waited_for_and_not_disturbed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An index that is made concurrently waits for statements that began before."""
+    said = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    class Log:
+        def warning(self, text: str, *, session: int) -> None:
+            assert "waiting for another process" in text
+            assert session == other.info.backend_pid
+            loop.call_soon_threadsafe(said.set)
+
+    monkeypatch.setattr(schema, "LOCK_S", 0.1)
+    monkeypatch.setattr(schema, "log", Log())
+    address = settings.database_address
+    async with asyncio.timeout(PATIENCE_S):
+        with connect(address) as other:
+            other.autocommit = True
+            other.execute("SELECT pg_advisory_lock(%s)", (schema.MIGRATION_LOCK,))
+            with pytest.raises(ServiceUnavailableError, match=f"session {other.info.backend_pid}"):
+                await asyncio.to_thread(schema.migrate, address)
+            waiting = asyncio.create_task(asyncio.to_thread(schema.migrate, address, waits=True))
+            await said.wait()
+            index = "CREATE INDEX CONCURRENTLY made_meanwhile ON members (surname)"
+            await asyncio.to_thread(other.execute, index)
+            assert not waiting.done()
+        assert await waiting == SCHEMA_REVISION
