@@ -30,6 +30,7 @@ from rollbook.errors import (
     InvalidRequestError,
     NotFoundError,
     RollbookError,
+    ServiceUnavailableError,
     UnsupportedFileError,
 )
 from rollbook.folder.claims import Claim, Folder, Mark, Waiting, is_wanted
@@ -267,8 +268,13 @@ async def _check_mark(folder: Folder, file: FileIO, claim: Claim) -> None:
 
 @contextlib.asynccontextmanager
 async def _reading(folder: Folder, claim: Claim) -> AsyncIterator[FileIO | None]:
-    with contextlib.ExitStack() as stack:
+    stack = contextlib.ExitStack()
+    try:
         yield await folder.call(stack.enter_context, folder.reading(claim))
+    finally:
+        # A share that hangs may hold what closes a file, too. What was read of it is whole.
+        with contextlib.suppress(ServiceUnavailableError):
+            await folder.call(stack.close)
 
 
 async def _chunks(folder: Folder, file: FileIO) -> AsyncIterator[bytes]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 
+from rollbook import clock
 from rollbook.accounts.users import issue_token
 from rollbook.backends.calls import Calls
 from rollbook.errors import ServiceUnavailableError
+from rollbook.folder import intake
 from rollbook.folder import retention as folder_retention
 from rollbook.folder.claims import CALLS, Folder
 from rollbook.folder.watcher import state
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     import httpx
 
     from rollbook.config import Settings
+    from rollbook.folder.claims import Claim
     from rollbook.model import User
     from rollbook.service.system import System
 
@@ -127,6 +132,35 @@ async def test_a_file_is_not_asked_for_by_hand_where_the_share_hangs(
             assert answer.status_code == 503
             assert SAID in answer.text
     assert share.begun == CALLS.threads
+
+
+async def test_a_share_that_holds_what_closes_a_file_holds_nobody_else(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "members.csv").write_bytes(csv_file(3))
+    answers = threading.Event()
+    reading = Folder.reading
+
+    @contextlib.contextmanager
+    def closed_late(one: Folder, claim: Claim) -> Iterator[Any]:
+        with reading(one, claim) as file:
+            yield file
+            answers.wait(4 * PATIENCE_S)
+
+    monkeypatch.setattr(Folder, "reading", closed_late)
+    one = Folder(folder, answer_s=PATIENCE_S)
+    [file] = one.look().files
+    claim = one.claim(file, uuid4(), priority=5, at=clock.now())
+    assert claim is not None
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            async with intake._reading(one, claim) as opened:
+                assert opened is not None
+                monkeypatch.setattr(one, "_answer_s", 0.3)
+            assert CALLS.late
+    finally:
+        answers.set()
+    await until(lambda: not CALLS.late)
 
 
 async def test_a_step_that_ends_late_gives_its_thread_back() -> None:
