@@ -158,6 +158,7 @@ async def exported(settings: Settings, component: str) -> AsyncIterator[None]:
     _waiting = waiting
     stop = asyncio.Event()
     sending = asyncio.create_task(_send_all(settings, address, component, waiting, stop))
+    sending.add_done_callback(_log_end)
     try:
         yield
     finally:
@@ -199,6 +200,12 @@ async def _send_all(
                     await asyncio.wait_for(stop.wait(), PATIENCE_S)
             else:
                 is_away = False
+
+
+def _log_end(sending: asyncio.Task[None]) -> None:
+    """Log why no more spans are sent, such as for an address or a header that can't be used."""
+    if not sending.cancelled() and (error := sending.exception()) is not None:
+        log.error("trace export ended", error=type(error).__name__)
 
 
 def _message(resource: dict[str, Value], spans: list[Span]) -> dict[str, Any]:

@@ -14,6 +14,8 @@ import httpx
 import pytest
 from google.protobuf.json_format import ParseDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from rollbook.accounts import users
 from rollbook.config import environment_for
@@ -203,6 +205,23 @@ async def test_a_collector_that_is_away_costs_spans_and_nothing_else(settings: S
                 pass
         assert traces._waiting is not None
         assert len(traces._waiting) <= traces.WAITING
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"otel_endpoint": "http://127.0.0.1:99999"},
+        {"otel_endpoint": "http://127.0.0.1:9", "otel_headers": SecretStr("key=\u00e9")},
+    ],
+)
+async def test_a_collector_that_cannot_be_asked_is_said(
+    settings: Settings, wrong: dict[str, Any]
+) -> None:
+    with capture_logs() as lines:
+        async with traces.exported(settings.model_copy(update=wrong), "test"):
+            with traces.span("work"):
+                pass
+    assert [line["event"] for line in lines] == ["trace export ended"]
 
 
 async def test_who_asks_for_no_trace_gets_none_and_nonsense_begins_a_new_one(
