@@ -18,7 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 from rollbook.cli import failures
 from rollbook.cli.failures import ExitCode
 from rollbook.cli.options import Commands
-from rollbook.cli.output import ReaderGoneError, drop_output, err, out
+from rollbook.cli.output import ReaderGoneError, drop_output, out, print_last
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -154,7 +154,7 @@ def main() -> None:
         if found is None:
             raise
         code, sentence = found
-        err.print(f"[bold red]rollbook:[/] {escape(sentence)}", soft_wrap=True)
+        print_last(f"[bold red]rollbook:[/] {escape(sentence)}")
         sys.exit(code)
     except BaseException as error:
         # A panic of a library in Rust is a BaseException, too. asyncio isn't imported for one name.

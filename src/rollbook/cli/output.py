@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import select
 import sys
 from typing import Annotated, Any, NoReturn
 
@@ -36,6 +37,9 @@ if not out.is_terminal:
     out.width = 240
 #: For progress, notices and errors.
 err = Console(stderr=True)
+
+#: Seconds that a reader of standard error gets to take the last line of a process.
+LAST_LINE_S = 1.0
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -83,6 +87,19 @@ def asked(what: str, *, hidden: bool = True, twice: bool = False) -> str:
     if not given:
         raise InvalidRequestError(f"{what}: nothing was given on standard input.")
     return str(given)
+
+
+def print_last(sentence: str) -> None:
+    """Print on standard error as a process ends, unless nobody reads it: that keeps none running.
+
+    A terminal after Ctrl-S, or a log collector that hangs, takes nothing more.
+    """
+    try:
+        is_read = bool(select.select([], [sys.stderr], [], LAST_LINE_S)[1])
+    except (OSError, ValueError, TypeError):  # a stream without a file, or none
+        is_read = True
+    if is_read:
+        err.print(sentence, soft_wrap=True)
 
 
 def write_bytes(data: bytes) -> None:

@@ -18,7 +18,7 @@ from rich.markup import escape
 
 from rollbook.backends.database import UNAVAILABLE, make_pool
 from rollbook.cli import engine_watch, supervisor
-from rollbook.cli.output import JsonOption, err, out, say
+from rollbook.cli.output import JsonOption, out, print_last, say
 from rollbook.cli.session import bring_schema, engines, own_engines, settings_for
 from rollbook.service.signals import stop_on_signals
 
@@ -85,7 +85,7 @@ async def _run(settings: Settings, processes: supervisor.Processes, stop: asynci
             _introduce(*first)
         out.print("Stop it with Ctrl-C.")
         await stop.wait()
-        err.print("Stopping; waiting for running jobs ...")
+        print_last("Stopping; waiting for running jobs ...")
 
 
 async def _prepared(settings: Settings) -> tuple[str, str | None] | None:
@@ -161,7 +161,8 @@ def watch(
     if supervised:
         settings = supervisor.receive_addresses(settings)
     if folder is not None:
-        settings = settings.model_copy(update={"watch_dir": folder.resolve()})
+        # Not resolved: that asks a share, which may hang.
+        settings = settings.model_copy(update={"watch_dir": folder.absolute()})
     with engines(settings) as named:
         _refuse_unsafe(named, supervised=supervised)
         asyncio.run(watcher.serve(named, _listener(listener_fd)))
@@ -188,5 +189,5 @@ def migrate(*, as_json: JsonOption = False) -> None:
     with engines(settings, make=True) as named:
         if settings.given_database_address is not None:
             asyncio.run(refuse_unsafe(named, uses_redis=False))
-        revision = schema.migrate(named.database_address)
+        revision = schema.migrate(named.database_address, waits=True)
     say(f"The schema is at revision {revision}.", {"revision": revision}, as_json=as_json)

@@ -58,7 +58,13 @@ def login(
         found = asyncio.run(_check(address, given))
     else:
         email = email or asked("E-mail", hidden=False)
-        found = asyncio.run(_sign_in(address, email, asked("Password")))
+        password = asked("Password")
+        try:
+            found = asyncio.run(_sign_in(address, email, password))
+        except SecondFactorNeededError:
+            # Not asked in a thread of the loop, which would wait for the answer after Ctrl-C too.
+            code = asked("Code of your authenticator app", hidden=False)
+            found = asyncio.run(_sign_in(address, email, password, code))
     credentials.store(address, found)
     if as_json:
         print_json({"server": address, "email": found.email, "expires_at": found.expires_at})
@@ -66,22 +72,24 @@ def login(
     out.print(f"Signed in to {escape(address)} as {escape(found.email)}.", soft_wrap=True)
 
 
-async def _sign_in(server: str, email: str, password: str) -> SignIn:
+async def _sign_in(server: str, email: str, password: str, code: str | None = None) -> SignIn:
     async with connected(server, None) as connection:
-        found = await signed_in(connection, email, password)
+        found = await signed_in(connection, email, password, code)
         if (note := await other_version(connection)) is not None:
             err.print(f"[yellow]{escape(note)}[/]", soft_wrap=True)
         return found
 
 
-async def signed_in(connection: Connection, email: str, password: str) -> SignIn:
-    """Begin a session; the code of a second factor is asked for."""
-    body = {"email": email, "password": password}
-    try:
-        begun = (await connection.post("/auth/login", body)).data
-    except SecondFactorNeededError:
-        code = await asyncio.to_thread(asked, "Code of your authenticator app", hidden=False)
-        begun = (await connection.post("/auth/login", {**body, "code": code})).data
+async def signed_in(
+    connection: Connection, email: str, password: str, code: str | None = None
+) -> SignIn:
+    """Begin a session.
+
+    Raises:
+        SecondFactorNeededError: the account needs a code besides.
+    """
+    body = {"email": email, "password": password, **({} if code is None else {"code": code})}
+    begun = (await connection.post("/auth/login", body)).data
     account = str(begun["user"]["email"])
     return SignIn.of_session(begun["token"], account, expires_in=begun["expires_in"])
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +23,8 @@ from rollbook.cli.session import check_installation
 from rollbook.config import Settings
 from rollbook.errors import ConflictError, NotAllowedError, NotFoundError, ServiceUnavailableError
 from rollbook.uploads.options import Choices
+from tests.hung_share import hung
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -223,3 +227,48 @@ def test_the_choices_of_an_upload_are_the_forms() -> None:
         if parameter.name in Choices.model_fields
     }
     assert options == {name: one.description for name, one in Choices.model_fields.items()}
+
+
+@pytest.mark.parametrize("command", ["serve", "worker", "up", "migrate", "doctor", "purge"])
+def test_a_data_folder_that_hangs_from_the_start_is_said(
+    rollbook: CommandLine, tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "data").mkdir()
+    rollbook.set(ROLLBOOK_DATA_DIR=str(tmp_path / "data"), ROLLBOOK_STORE_ANSWER_S="0.3")
+    with hung(tmp_path / "data"):
+        done = rollbook(command)
+    assert done.code == ExitCode.UNAVAILABLE
+    assert "doesn't answer within 0.3 seconds" in done.stderr
+    assert "mount it again" in done.stderr
+
+
+def test_a_watched_folder_that_hangs_from_the_start_holds_no_watcher(
+    rollbook: CommandLine, tmp_path: Path
+) -> None:
+    """It says later that the folder doesn't answer."""
+    (tmp_path / "files").mkdir()
+    with hung(tmp_path / "files"):
+        done = rollbook("watch", str(tmp_path / "files"))
+    assert done.code == ExitCode.WRONG
+    assert "There is no Rollbook installation" in done.stderr
+
+
+def test_a_command_whose_errors_nobody_reads_ends(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with contextlib.suppress(BlockingIOError):
+        for _ in range(100_000):
+            os.write(write, bytes(4096))
+    os.set_blocking(write, True)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "rollbook", "purge"],
+            cwd=tmp_path,
+            stderr=write,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+    finally:
+        os.close(read)
+        os.close(write)
+    assert done.returncode == ExitCode.WRONG

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import re
+import select
+import signal
 import ssl
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +24,7 @@ from rollbook.cli.downloads import plain_name
 from rollbook.cli.failures import ExitCode
 from rollbook.errors import ConfigurationError
 from tests.unit.cli.scripted import Reply, Scripted, problem, success
+from tests.waiting import PATIENCE_S, kill, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -348,3 +355,28 @@ def test_a_sign_in_to_another_server_is_not_used(rollbook: CommandLine) -> None:
     done: Done = rollbook("history", "--server", "http://127.0.0.1:2")
     assert done.code == ExitCode.NOT_ALLOWED
     assert "You are not signed in to http://127.0.0.1:2." in done.stderr
+
+
+def test_ctrl_c_ends_a_sign_in_that_waits_for_a_code(server: Scripted) -> None:
+    server.then(problem(401, "A code is needed.", code="second_factor_needed"))
+    terminal, its_end = pty.openpty()
+    command = (sys.executable, "-m", "rollbook", "login", "--email", "a@example.org")
+    login = subprocess.Popen(command, stdin=its_end, stdout=its_end, stderr=its_end)
+    said = b""
+
+    def asks_for(what: bytes) -> bool:
+        nonlocal said
+        if select.select([terminal], [], [], 0)[0]:
+            said += os.read(terminal, 1024)
+        return what in said
+
+    try:
+        until(lambda: asks_for(b"Password"), "it asks for the password")
+        os.write(terminal, b"secret\n")
+        until(lambda: asks_for(b"authenticator app"), "it asks for the code")
+        login.send_signal(signal.SIGINT)
+        assert login.wait(timeout=PATIENCE_S) != 0
+    finally:
+        kill(login)
+        os.close(terminal)
+        os.close(its_end)
