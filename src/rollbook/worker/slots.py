@@ -262,7 +262,7 @@ class Slots:
         """Start the children, so that the first file doesn't wait for one."""
         try:
             await scratch.CALLS.call(scratch.DISK_S, self.restore_folder)
-        except (OSError, ServiceUnavailableError) as error:
+        except (OSError, *_LEFT) as error:
             # A full disk, or one that hangs: it is tried again before each child.
             log.warning("no scratch folder", reason=getattr(error, "strerror", None) or str(error))
         if not self._is_workers:
