@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 LIMIT = 8 << 20
 BOUNDARY = "7f6e5d4c3b2a"
 END = f"\r\n--{BOUNDARY}--\r\n".encode()
-#: What may be under way in the buffers of both ends when the server stops reading.
-BUFFERS = 8 << 20
+#: What may be under way in the kernel's buffers of both ends when the server stops reading.
+BUFFERS = sum(
+    int(Path(f"/proc/sys/net/ipv4/{name}").read_text().split()[-1])
+    for name in ("tcp_rmem", "tcp_wmem")
+)
 OLE2 = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 
