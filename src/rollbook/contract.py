@@ -462,7 +462,10 @@ class Undoing(BaseModel):
     job_id: UUID
     dry_run: bool = Field(description="True: nothing was changed.")
     removed: int = Field(description="Created by the upload, and gone.")
-    restored: int = Field(description="Changed by the upload, and as they were before it.")
+    restored: int = Field(
+        description="Changed by the upload, and as they were before it; also in the stored records "
+        "of members who were removed or joined to others since."
+    )
     kept: int = Field(description="Kept as they are, because they were changed since.")
     kept_because: dict[KeptBecause, int] = Field(
         description="later_upload: a later upload changed, removed or holds them. edited: by hand. "

@@ -186,6 +186,7 @@ INTERNAL = {
             "undo.lock_members", "undo.unrecorded", "undo.find_claims", "undo.withdraw_claim",
             "undo.decide", "undo.count", "undo.remove", "undo.restore",
             "undo.bring_back",
+            "undo.find_stored", "undo.restore_stored",
             "undo.makers", "undo.find_records", "undo.find_held", "undo.find_successors",
             "undo.note_unwanted", "undo.note_unwanted_joins", "undo.replace_unwanted",
             "undo.hand_over",

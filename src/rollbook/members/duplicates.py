@@ -314,9 +314,8 @@ async def separate(system: System, user: User, pair_id: UUID, *, reason: str) ->
     scope = user.scope.parameters()
     async with profile.changing(system, _OF_PAIR) as connection:
         await lock(connection, RECORDS_LOCK, is_shared=True)
-        maker = await fetch_one(connection, _SQL["maker"], {"id": pair_id})
-        if maker is not None:
-            # Undoing it decides whether the record comes back, or sees that it has.
+        for maker in await fetch_all(connection, _SQL["makers"], {"id": pair_id}):
+            # Undoing it decides whether and how the record comes back, or sees that it has.
             await lock(connection, lock_of_undo(maker["id"]))
         await execute(connection, _SQL["lock_kept"], {"id": pair_id, **scope})
         found = await fetch_one(connection, _SQL["lock_join"], {"id": pair_id, **scope})

@@ -216,9 +216,11 @@ WHERE m.id_number = (SELECT kept FROM member_joins WHERE id = %(id)s)
   AND in_scope(m.province, m.municipality, %(scope_province)s, %(scope_municipality)s)
 FOR UPDATE;
 
--- name: maker
--- The upload that created the record which went.
-SELECT (record ->> 'created_by_upload')::uuid AS id FROM member_joins WHERE id = %(id)s;
+-- name: makers
+-- The uploads that created the record which went, and changed it last.
+SELECT DISTINCT (record ->> maker)::uuid AS id
+FROM member_joins, unnest(ARRAY['created_by_upload', 'changed_by_upload']) AS maker
+WHERE member_joins.id = %(id)s ORDER BY id;
 
 -- name: lock_join
 -- A join of the reader's scope that can be taken back, locked, with the member who was kept. That one

@@ -36,8 +36,10 @@ WHERE own.id = %(id)s AND later.id <> own.id AND later.finished_at >= own.finish
   AND NOT EXISTS (SELECT FROM upload_claims WHERE upload_id = later.id);
 
 -- name: makers
--- The uploads whose undoing decides whether this one's removed members come back, and this one.
-SELECT (before ->> 'created_by_upload')::uuid AS id FROM member_changes
+-- The uploads whose undoing decides whether and with which values this one's removed members come back,
+-- and this one.
+SELECT (before ->> maker)::uuid AS id
+FROM member_changes, unnest(ARRAY['created_by_upload', 'changed_by_upload']) AS maker
 WHERE upload_id = %(id)s AND is_removed
 UNION SELECT %(id)s::uuid ORDER BY id;
 
@@ -61,6 +63,35 @@ FROM member_joins WHERE record ->> 'created_by_upload' = %(id)s::text;
 -- Without statistics the planner assumes few rows.
 ANALYZE records;
 
+-- name: find_stored
+-- The stored records of people whom this upload has changed, and whom a list has removed or a join has
+-- taken away since, with what they were before. ``kept_because``: the record stays as it is stored.
+CREATE TEMPORARY TABLE stored ON COMMIT DROP AS
+WITH own AS MATERIALIZED (
+    SELECT * FROM member_changes
+    WHERE upload_id = %(id)s AND NOT is_removed AND before ->> 'created_by_upload' <> %(id)s::text
+), records_of AS (
+    SELECT upload_id AS place_id, id_number, before AS record, ordinal AS until
+    FROM member_changes LEFT JOIN upload_claims USING (upload_id)
+    WHERE is_removed AND is_unwanted IS NOT TRUE
+    UNION ALL
+    SELECT id, gone, record, NULL FROM member_joins WHERE is_unwanted IS NOT TRUE
+)
+SELECT r.*, own.before,
+       -- Ids and the voter roll's results, which former values lack, stay.
+       own.before || jsonb_strip_nulls(jsonb_build_object(
+           'member_id', r.record -> 'member_id', 'roll_status', r.record -> 'roll_status',
+           'roll_ward', r.record -> 'roll_ward', 'roll_asked_at', r.record -> 'roll_asked_at',
+           'roll_voting_district', r.record -> 'roll_voting_district')) AS restored,
+       CASE WHEN later.id IS NOT NULL THEN 'later_upload'
+            WHEN own.edited_at IS NOT NULL THEN 'edited' END AS kept_because,
+       later.id AS later_upload
+FROM own JOIN records_of AS r USING (id_number)
+CROSS JOIN LATERAL (
+    SELECT NULLIF((r.record ->> 'changed_by_upload')::uuid, %(id)s::uuid) AS id) AS later
+-- A person who was created again since has another record.
+WHERE r.record ->> 'created_by_upload' = own.before ->> 'created_by_upload';
+
 -- name: find_claims
 -- The records that later uploads claim. A created one is claimed by any row about the person, and a
 -- changed one by a row that agrees with a changed field. An undone upload claims no members.
@@ -74,6 +105,9 @@ WITH own AS (
            jsonb_strip_nulls(to_jsonb(m)), false, NULL
     FROM members AS m JOIN member_changes AS c ON c.upload_id = %(id)s AND c.id_number = m.id_number
     WHERE m.changed_by_upload = %(id)s AND m.created_by_upload <> %(id)s
+    UNION ALL
+    SELECT place_id, id_number, id_number::bigint, before, record, false, until
+    FROM stored WHERE later_upload IS NULL
 ), later AS (
     SELECT l.upload_id, l.ordinal, l.fields, claim.person, claim.filled
     FROM upload_claims AS l JOIN uploads AS u ON u.id = l.upload_id AND u.undone_at IS NULL,
@@ -93,6 +127,11 @@ WHERE (own.until IS NULL OR later.ordinal < own.until) AND (own.is_created OR EX
                ELSE own.before -> name IS DISTINCT FROM own.after -> name END
 ))
 ORDER BY own.place_id, own.id_number, later.ordinal DESC;
+
+-- name: keep_claimed
+-- The stored records that a later upload claims stay as they are.
+UPDATE stored AS s SET kept_because = 'later_upload', later_upload = l.upload_id
+FROM claimed AS l WHERE l.place_id = s.place_id AND l.id_number = s.id_number;
 
 -- name: find_held
 -- Why each record stays that this upload has created; null: nothing else holds it. It is one rule for
@@ -188,7 +227,14 @@ SELECT c.id_number, c.before,
 FROM member_changes AS c LEFT JOIN successors AS s ON s.id_number = c.id_number
 WHERE c.upload_id = %(id)s AND c.is_removed
   AND NOT EXISTS (SELECT FROM members AS m WHERE m.id_number = c.id_number)
-  AND NOT EXISTS (SELECT FROM records AS r WHERE r.id_number = c.id_number);
+  AND NOT EXISTS (SELECT FROM records AS r WHERE r.id_number = c.id_number)
+UNION ALL
+-- Members whom it changed, and who aren't members any more.
+(SELECT DISTINCT ON (s.id_number) s.id_number, s.before, s.kept_because, s.later_upload, false, false,
+        s.before ->> 'identity_country', s.before ->> 'identity_number'
+ FROM stored AS s
+ WHERE NOT EXISTS (SELECT FROM members AS m WHERE m.id_number = s.id_number)
+ ORDER BY s.id_number, s.kept_because NULLS FIRST);
 
 -- name: analyze
 -- Without statistics the planner assumes few rows.
@@ -206,7 +252,8 @@ SELECT count(*) FILTER (WHERE kept_because IS NULL AND is_created AND NOT comes_
        (SELECT count(*) FROM member_changes AS c
         WHERE c.upload_id = %(id)s AND NOT c.is_removed
           AND c.before ->> 'created_by_upload' IS DISTINCT FROM %(id)s::text
-          AND NOT EXISTS (SELECT FROM members AS m WHERE m.id_number = c.id_number))
+          AND NOT EXISTS (SELECT FROM members AS m WHERE m.id_number = c.id_number)
+          AND NOT EXISTS (SELECT FROM stored AS s WHERE s.id_number = c.id_number))
        + (SELECT GREATEST(0, u.inserted - (SELECT count(*) FROM members
                                            WHERE created_by_upload = u.id))
           FROM uploads AS u WHERE u.id = %(id)s) AS gone
@@ -237,6 +284,18 @@ SET (firstname, surname, date_of_birth, gender, citizenship, race, language, cel
         b.changed_by_upload, b.created_at, b.changed_at)
 FROM undoing AS u CROSS JOIN LATERAL jsonb_populate_record(NULL::members, u.before) AS b
 WHERE u.id_number = m.id_number AND u.kept_because IS NULL AND NOT u.is_created AND NOT u.comes_back;
+
+-- name: restore_stored
+-- Likewise the stored records of those who aren't members any more.
+UPDATE member_changes AS c SET before = s.restored
+FROM stored AS s
+WHERE s.kept_because IS NULL AND c.is_removed AND c.upload_id = s.place_id
+  AND c.id_number = s.id_number;
+
+-- name: restore_joined
+-- The same of joins.
+UPDATE member_joins AS j SET record = s.restored
+FROM stored AS s WHERE s.kept_because IS NULL AND j.id = s.place_id;
 
 -- name: bring_back
 -- Bring back the members whom the upload removed or created again, with their whole record.

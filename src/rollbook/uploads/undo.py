@@ -44,14 +44,15 @@ if TYPE_CHECKING:
 
 #: How it is decided, in this order.
 _DECISIONS: Final = (
-    "find_records", "analyze_records", "find_claims", "find_held", "find_successors", "decide",
-    "analyze",
+    "find_records", "analyze_records", "find_stored", "find_claims", "keep_claimed", "find_held",
+    "find_successors", "decide", "analyze",
 )  # fmt: skip
 _SQL, _VERIFICATIONS = queries("undo"), queries("verifications")
 #: What undoing writes, in this order.
 _WRITES: Final = (
-    "remove", "restore", "bring_back", "note_unwanted", "note_unwanted_joins", "replace_unwanted",
-    "hand_over", "forget_changes", "withdraw_claim", "keep_list", "note_written",
+    "remove", "restore", "restore_stored", "restore_joined", "bring_back", "note_unwanted",
+    "note_unwanted_joins", "replace_unwanted", "hand_over", "forget_changes", "withdraw_claim",
+    "keep_list", "note_written",
 )  # fmt: skip
 #: Shared by all that may make a member of a stored record again, or store a member's record: by
 #: undoing, and by joining and separating members. An erasure that deletes stored records has it for
@@ -66,7 +67,7 @@ class Counts:
 
     #: Created by the upload, and deleted.
     removed: int
-    #: Changed by the upload, and restored.
+    #: Changed by the upload, and restored; also in the record that is stored of a former member.
     restored: int
     #: Left unchanged, because a later upload changed them or holds the same values.
     later_upload: int

@@ -185,6 +185,45 @@ async def test_a_record_that_a_second_join_replaced_comes_back(
     assert site.members()[id_number(0)] == before
 
 
+@pytest.mark.parametrize("by", ["list", "join", "list, and joined again"])
+async def test_values_of_an_undone_upload_come_back_with_no_stored_record(
+    by: str, site: Site, system: System, operator: User
+) -> None:
+    """What a later upload has confirmed or somebody has edited stays, as with members."""
+    recorded(site, *(member(number) for number in (*PEOPLE, *OTHERS)))
+    before = site.members()
+    changed = recorded(
+        site, *(member(n, Surname="Wrong", **{"Cell Number": "0829999999"}) for n in PEOPLE)
+    )
+    # Claims of the cell number only.
+    recorded(
+        site, member(OTHERS[0]), {**member(CONFIRMED), "Surname": "", "Cell Number": "0829999999"}
+    )
+    write(site, "UPDATE members SET race = 'X' WHERE id_number = %s", id_number(EDITED))
+    taken, pairs = None, []
+    if by == "join":
+        pairs = [
+            await join(site, system, operator, gone=number, kept=OTHERS[number])
+            for number in PEOPLE
+        ]
+    else:
+        taken = remove(site, *PEOPLE)
+    again = recorded(site, *map(member, PEOPLE)) if "again" in by else None
+    assert present(site) == (set(PEOPLE) if again else set())
+    counts = await undone(system, operator, changed)
+    if again is None:
+        assert (counts.restored, counts.edited, counts.later_upload, counts.gone) == (3, 1, 1, 0)
+    for number, pair in enumerate(pairs):
+        assert await duplicates.separate(system, operator, pair, reason="two"), number
+    for upload_id in filter(None, (again, taken)):
+        await undone(system, operator, upload_id)
+    after = site.members()
+    stays = {id_number(CONFIRMED), id_number(EDITED)}
+    assert {number for number, row in after.items() if row["surname"] == "Wrong"} == stays
+    restored = {id_number(number) for number in PEOPLE} - stays
+    assert {n: after[n] for n in restored} == {n: before[n] for n in restored}
+
+
 async def test_an_upgrade_decides_of_what_was_undone_before(
     site: Site, system: System, operator: User, database_url: str
 ) -> None:
@@ -231,17 +270,21 @@ async def test_a_list_is_undone_after_the_claims_that_held_its_members_are_gone(
     assert present(site) == {0}
 
 
-async def test_a_list_is_undone_while_the_upload_that_created_its_members_is(
-    site: Site, system: System, operator: User, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("by", ["created", "changed"])
+async def test_a_list_is_undone_while_the_upload_that_made_its_records_is(
+    by: str, site: Site, system: System, operator: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second one waits, and sees what the first has decided."""
-    created = recorded(site, *members(2))
+    made = recorded(site, *members(2))
+    before = site.members()
+    if by == "changed":
+        made = recorded(site, member(0, Surname="Wrong"), member(1, Surname="Wrong"))
     removed = remove(site, 0, 1)
     decided, go_on = asyncio.Event(), asyncio.Event()
     carry_out = undo._carry_out
 
     async def waits(connection: Any, user: User, upload: Any, counts: Counts) -> Any:
-        if upload["id"] == created:
+        if upload["id"] == made:
             decided.set()
             async with asyncio.timeout(PATIENCE_S):
                 await go_on.wait()
@@ -249,7 +292,7 @@ async def test_a_list_is_undone_while_the_upload_that_created_its_members_is(
 
     monkeypatch.setattr(undo, "_carry_out", waits)
     async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as both:
-        both.create_task(undo.undo(system, operator, created, dry_run=False))
+        both.create_task(undo.undo(system, operator, made, dry_run=False))
         await decided.wait()
         later = both.create_task(undo.undo(system, operator, removed, dry_run=False))
         while not write(
@@ -260,5 +303,6 @@ async def test_a_list_is_undone_while_the_upload_that_created_its_members_is(
             assert not later.done(), later.result()
             await asyncio.sleep(0.01)
         go_on.set()
-    assert later.result().counts.creation_undone == 2
-    assert site.members() == {}
+    counts = later.result().counts
+    assert (counts.creation_undone, counts.restored) == ((2, 0) if by == "created" else (0, 2))
+    assert site.members() == ({} if by == "created" else before)
