@@ -364,6 +364,11 @@ class ErasureReceipt(BaseModel):
         description="Uploads (job ids) that were being processed when the erasure began, and may "
         "hold the person. It goes on when they have ended.",
     )
+    joined: list[UUID] = Field(
+        [],
+        description="Receipts of the records that were joined to this one and are erased with it; "
+        "only in the answer to erasing.",
+    )
     remains: list[str] = Field(description="What Rollbook can't reach, as sentences.")
 
     @classmethod

@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 
 from rollbook.accounts import audit, tokens
 from rollbook.accounts.erased import erased_hash
-from rollbook.backends.database import execute, fetch_one, fetch_row, queries
+from rollbook.backends.database import execute, fetch_all, fetch_one, fetch_row, queries
 from rollbook.errors import ConflictError, InvalidRequestError, NotFoundError
 from rollbook.members import index, profile
 from rollbook.members.person import Person
@@ -46,6 +46,9 @@ log = structlog.get_logger(__name__)
 async def erase(system: System, user: User, who: UUID | str, *, reason: str) -> Row:
     """Erase a person: the record at once, everything else by a worker; returns the receipt.
 
+    Records that were joined to this one are the same person's. They are erased with it, each with a
+    receipt of its own (``joined``): afterwards nothing would say that they are.
+
     Args:
         system: the opened parts.
         user: who asks for it.
@@ -60,47 +63,62 @@ async def erase(system: System, user: User, who: UUID | str, *, reason: str) -> 
     """
     async with profile.changing(system, done="erased") as connection:
         member = await _found(connection, user, who)
-        person = Person.of(member)
-        if person.is_named_in(reason) or person.number.search(reason):
-            raise InvalidRequestError(
-                "The reason stays with the receipt, so it must not name the person: leave out "
-                "names and numbers. Nothing was erased."
-            )
-        key = tokens.signing_key(system.settings)
+        receipt = await _erased(connection, system, user, member, reason)
+        # Nobody can be joined to a record that is gone.
         own = {"id_number": member["id_number"]}
-        hashed = {"hash": erased_hash(key, member["id_number"]), "key_id": tokens.key_id(key)}
-        counts = {
-            name: await execute(connection, _SQL[f"remove_{query}"], own)
-            for name, query in (
-                ("members", "member"),
-                ("corrections", "corrections"),
-                # An answer is stored only beside its question.
-                ("voter_roll_questions", "questions"),
-                ("voter_roll_answers", "answers"),
-            )
-        }
-        await execute(connection, _SQL["note_person"], hashed)
-        wanted: dict[str, Any] = {
-            "id": uuid4(),
-            "user_id": user.id,
-            "email": user.email,
-            "reason": reason,
-            "person": Jsonb(
-                {
-                    **person.as_json(),
-                    "member_id": str(member["member_id"]),
-                    "key": member["id_number"],
-                }
-            ),
-            "counts": Jsonb(counts),
-        }
-        receipt = await fetch_row(connection, _SQL["request"], wanted)
-        await audit.record(
-            connection, "erase_member", who=user, member_id=member["member_id"],
-            about=f"receipt {receipt['id']}",
-        )  # fmt: skip
-        await index.write(connection, [int(member["id_number"])])
-    log.info("member erased", receipt=str(receipt["id"]))
+        joined = [
+            (await _erased(connection, system, user, row["record"], reason))["id"]
+            for row in await fetch_all(connection, _SQL["joined_to"], own)
+        ]
+    for receipt_id in (receipt["id"], *joined):
+        log.info("member erased", receipt=str(receipt_id))
+    return {**receipt, "joined": joined}
+
+
+async def _erased(
+    connection: Connection, system: System, user: User, member: Row, reason: str
+) -> Row:
+    """Remove a record, and ask for all else; returns the receipt."""
+    person = Person.of(member)
+    if person.is_named_in(reason) or person.number.search(reason):
+        raise InvalidRequestError(
+            "The reason stays with the receipt, so it must not name the person: leave out "
+            "names and numbers. Nothing was erased."
+        )
+    key = tokens.signing_key(system.settings)
+    own = {"id_number": member["id_number"]}
+    hashed = {"hash": erased_hash(key, member["id_number"]), "key_id": tokens.key_id(key)}
+    counts = {
+        name: await execute(connection, _SQL[f"remove_{query}"], own)
+        for name, query in (
+            ("members", "member"),
+            ("corrections", "corrections"),
+            # An answer is stored only beside its question.
+            ("voter_roll_questions", "questions"),
+            ("voter_roll_answers", "answers"),
+        )
+    }
+    await execute(connection, _SQL["note_person"], hashed)
+    wanted: dict[str, Any] = {
+        "id": uuid4(),
+        "user_id": user.id,
+        "email": user.email,
+        "reason": reason,
+        "person": Jsonb(
+            {
+                **person.as_json(),
+                "member_id": str(member["member_id"]),
+                "key": member["id_number"],
+            }
+        ),
+        "counts": Jsonb(counts),
+    }
+    receipt = await fetch_row(connection, _SQL["request"], wanted)
+    await audit.record(
+        connection, "erase_member", who=user, member_id=member["member_id"],
+        about=f"receipt {receipt['id']}",
+    )  # fmt: skip
+    await index.write(connection, [int(member["id_number"])])
     return receipt
 
 

@@ -393,10 +393,10 @@ class _Erasure:
             "rows": sorted({row for _, rows in rewritten.values() for row in rows}),
             # A passport number is short enough to be in other people's cells.
             "id_number": None if self._person.has_passport else self._person.id_number,
+            "is_unknown": self._is_report_gone,
         }
         self._count("rows", self._connection.execute(_SQL["blank_rows"], own).rowcount)
-        cells = own | {"is_unknown": self._is_report_gone}
-        self._count("row_cells", self._connection.execute(_SQL["remove_cells"], cells).rowcount)
+        self._count("row_cells", self._connection.execute(_SQL["remove_cells"], own).rowcount)
         if self._person.is_named_in(upload["file_name"]):
             self._connection.execute(_SQL["forget_file_name"], {"id": upload["id"]})
             self._count("file_names", 1)

@@ -20,6 +20,19 @@ WHERE in_scope(record ->> 'province', record ->> 'municipality', %(scope_provinc
                %(scope_municipality)s)
 ORDER BY at DESC LIMIT 1;
 
+-- name: joined_to
+-- The stored records that were joined to this person's, and to those. Who is a member again isn't one of
+-- them: the pair is to be decided again.
+WITH RECURSIVE others AS (
+    SELECT gone, record FROM member_joins WHERE kept = %(id_number)s
+    UNION
+    SELECT j.gone, j.record FROM member_joins AS j JOIN others ON j.kept = others.gone
+)
+SELECT DISTINCT ON (gone) record FROM others
+WHERE record ->> 'id_number' <> %(id_number)s
+  AND NOT EXISTS (SELECT FROM members AS m WHERE m.id_number = gone)
+ORDER BY gone;
+
 -- name: note_person
 -- The keyed hash that stays.
 INSERT INTO erased_people (hash, key_id) VALUES (%(hash)s, %(key_id)s) ON CONFLICT DO NOTHING;
@@ -228,13 +241,16 @@ SELECT report_key, refused_key FROM uploads WHERE id = %(id)s FOR SHARE;
 
 -- name: blank_rows
 -- The cells of an upload's rows that are the person's, or that repeat the ID number; null for a
--- passport, whose rows are found by their number only.
+-- passport, whose rows are found by their number only. Of all rows where the report is gone, in which
+-- the person's rows are found (is_unknown).
 UPDATE upload_rows AS r
 SET problems = (SELECT jsonb_agg(problem || '{"value": null, "kept": null}')
                 FROM jsonb_array_elements(problems) AS problem),
     member_id = NULL, changes = NULL
 WHERE r.upload_id = %(upload_id)s
-  AND (r.row_number = ANY(%(rows)s) OR strpos(r.problems::text, %(id_number)s::text) > 0);
+  AND (r.row_number = ANY(%(rows)s) OR strpos(r.problems::text, %(id_number)s::text) > 0
+       OR %(is_unknown)s AND (r.member_id IS NOT NULL OR r.changes IS NOT NULL
+           OR jsonb_path_exists(r.problems, '$[*] ? (@.value != null || @.kept != null)')));
 
 -- name: remove_cells
 -- The cells of an upload's rows that are the person's, or that hold the ID number; of all its rows

@@ -383,6 +383,45 @@ async def test_somebody_who_was_joined_away_is_erased_without_being_brought_back
     site.connection.rollback()
 
 
+async def test_what_was_joined_to_an_erased_member_is_erased_with_it(
+    site: Site, client: httpx.AsyncClient, system: System, settings: Settings
+) -> None:
+    rows = [member(n, Firstname="Kjvqperson", Surname="Nkosi") for n in (1, 2)]
+    send(site, *rows, *members(1, 50))
+    await index.run_once(system)
+    await duplicates.run_once(system)
+    (pair,) = (await client.get(f"{BASE}/duplicates")).json()["data"]["items"]
+    keep = pair["members"][0]["member_id"]
+    body = {"keep": keep, "reason": "the same person"}
+    path = f"{BASE}/duplicates/{pair['pair_id']}/join"
+    assert (await client.post(path, json=body)).status_code == 200
+    asked = {"reason": "asked for it in writing", "confirm": True}
+    answer = (await client.post(f"{BASE}/{keep}/erase", json=asked)).json()["data"]
+    for receipt in (answer["receipt"], *answer["joined"]):
+        assert carry_out(settings, system, receipt)
+    assert in_store(settings.data_dir / "store") == {}
+    assert await in_database(settings) == {}
+    assert send(site, *rows).by_row == {2: "invalid", 3: "invalid"}
+    assert set(site.members()) == {id_number(50)}
+
+
+async def test_rows_of_an_upload_whose_report_is_gone_hold_nobody(
+    site: Site, client: httpx.AsyncClient, system: System, settings: Settings
+) -> None:
+    """The person has another id since, and a row without a right ID number is found by none."""
+    send(site, {**PLANTED, "Cell Number": "0821111111"}, *members(1, 50))
+    typo = {**PLANTED, "ID Number": "12", "Email": "qwxzplant at example"}
+    changed = send(site, PLANTED, typo)
+    assert changed.by_row == {2: "updated", 3: "invalid"}
+    path = f"/api/v1/bulk-upload/reports/{changed.upload['id']}"
+    assert (await client.delete(path)).status_code == 200
+    send(site, PLANTED, name="left.csv", kind="removal", reason="they left")
+    send(site, PLANTED)
+    await index.run_once(system)
+    assert carry_out(settings, system, await erased(client, site))
+    assert await in_database(settings) == {}
+
+
 async def test_a_member_is_erased_by_number_too_and_a_number_of_nobody_is_not_found(
     site: Site, client: httpx.AsyncClient, as_user: AsUser, make_user: MakeUser, operator: User
 ) -> None:
