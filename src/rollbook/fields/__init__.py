@@ -9,12 +9,12 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rollbook.fields.definition import NONE, OwnField, OwnFields, Rule
+from rollbook.fields.definition import NONE, PREFIX, OwnField, OwnFields, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["NONE", "OwnField", "OwnFields", "Rule", "current", "install", "using"]
+__all__ = ["NONE", "OwnField", "OwnFields", "Rule", "current", "install", "is_gone", "using"]
 
 _current = NONE
 
@@ -22,6 +22,11 @@ _current = NONE
 def current() -> OwnFields:
     """The own fields and rules of this process."""
     return _current
+
+
+def is_gone(field: str) -> bool:
+    """Whether it is an own field that isn't defined any more: what is stored may still name it."""
+    return field.startswith(PREFIX) and field not in _current.by_key
 
 
 def install(own: OwnFields) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from rollbook import fields, languages
 from rollbook.errors import ConfigurationError
+from rollbook.fields import is_gone
 from rollbook.languages import phrase
 from rollbook.pipeline import correction_words
 from rollbook.pipeline.values import written
@@ -104,6 +105,8 @@ def built_in() -> Mapping[str, tuple[str, ...]]:
 
 def title(field: str) -> str:
     """A field's name as a header in the spoken language; an own field's is as the file has it."""
+    if is_gone(field):
+        return field
     own = fields.current().by_key.get(field)
     return own.title if own is not None else phrase(f"column.{field}")
 
@@ -144,7 +147,7 @@ def map_headers(headers: Sequence[str], given: Mapping[str, str | None] | None =
     only where no other header means its field. One of corrections, such as "Corrected ID Number",
     counts after all others of its field; see ``is_correction``.
     """
-    chosen = {key(header): field for header, field in (given or {}).items()}
+    chosen = {key(name): field for name, field in (given or {}).items() if not is_gone(field or "")}
     taken = set(chosen.values())
     in_context = {**_of_period(headers), **_of_bank(headers)}
     fields: dict[str, str] = {}

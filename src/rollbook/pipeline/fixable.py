@@ -14,6 +14,7 @@ import polars as pl
 
 from rollbook.backends.database import queries
 from rollbook.errors import AttemptError
+from rollbook.fields import is_gone
 from rollbook.languages import phrase
 from rollbook.model import OUTCOMES, REFUSED
 from rollbook.pipeline.cells import nulls
@@ -58,9 +59,11 @@ class Grid:
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> Grid:
-        """The grid of ``as_json``."""
+        """The grid of ``as_json``; columns of own fields that are gone since aren't read."""
         headers = tuple(stored["headers"])
-        by_field = {field: tuple(found) for field, found in stored["fields"].items()}
+        by_field = {
+            field: tuple(found) for field, found in stored["fields"].items() if not is_gone(field)
+        }
         fields = {header: field for field, found in by_field.items() for header in found}
         known = {header: fields[header] for header in headers if header in fields}
         unknown = tuple(header for header in headers if header not in known)

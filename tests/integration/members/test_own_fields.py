@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import openpyxl
 import pytest
+from psycopg.types.json import Jsonb
 
 from rollbook import fields
 from rollbook.fields import file
 from rollbook.members import index
 from rollbook.model import Scope
 from rollbook.pipeline import template
+from rollbook.pipeline.fixable import Grid
 from tests.files import HEADERS, csv_file, id_number, member
 from tests.integration.members.test_export import exported
 
@@ -278,6 +280,27 @@ def test_without_a_fields_file_own_fields_stay_in_the_record(site: Site) -> None
         assert done.rows[0]["changes"] == {"surname": ["Last1", "New"]}
         assert done.upload["reading"]["columns_not_read"]
     assert stored(site) == STORED
+
+
+def test_a_column_of_a_field_that_is_gone_is_not_read_and_named(site: Site, define: Any) -> None:
+    """A retry, the office's next file and fixed rows name the field, which nobody defines now."""
+    define(FIELDS)
+    chosen = Jsonb({"Mystery": "own.shirt"})
+    content = csv_file([{**member(1), "Mystery": "S"}], headers=[*HEADERS, "Mystery"])
+    first = site.send(content, "people.csv", columns=chosen)
+    assert stored(site) == {"shirt": "S"}
+    grid = Grid.of(first.upload["grid"])
+    assert grid.columns.known["Mystery"] == "own.shirt"
+    define("")
+    retried: dict[str, Any] = {"columns": chosen}
+    for options in (retried, {}):
+        done = site.send(content, "people.csv", **options)
+        assert done.by_row == {2: "unchanged"}
+        assert done.upload["reading"]["columns_not_read"] == ["Mystery"]
+        assert stored(site) == {"shirt": "S"}
+    grid = Grid.of(first.upload["grid"])
+    assert "Mystery" in grid.columns.unknown
+    assert "own.shirt" not in grid.columns.headers
 
 
 def test_a_pattern_takes_no_longer_for_a_hostile_cell(site: Site, define: Any) -> None:
