@@ -156,6 +156,8 @@ async def receipt_of(
         )
     if upload["status"] != "pending":  # the same request came before, and its upload went on
         message = f"This file was sent before as {job}, which is {upload['status']}."
+        if upload["undone_at"] is not None:
+            message += " It was undone since: send the file with another Idempotency-Key."
     receipt = Receipt(
         job_id=upload["id"],
         status=upload["status"],

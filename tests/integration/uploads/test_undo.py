@@ -25,6 +25,7 @@ from rollbook.uploads.undo import Counts
 from tests import warm_process
 from tests.files import csv_file, id_number, member, members
 from tests.integration.worker.test_worker import sent
+from tests.pipeline_run import finished
 from tests.recorded import recorded
 from tests.waiting import PATIENCE_S
 
@@ -375,6 +376,27 @@ async def test_the_file_of_an_undone_upload_may_be_sent_again(
         await sent(system, operator, content)
     await undone(system, operator, wrong)
     assert await sent(system, operator, content) != wrong
+
+
+async def test_a_key_that_comes_again_says_that_its_upload_was_undone(
+    api: httpx.AsyncClient, system: System, operator: User
+) -> None:
+    async def answer() -> dict[str, str]:
+        sent = await api.post(
+            "/api/v1/bulk-upload/process",
+            files={"file": ("members.csv", csv_file(members(2)))},
+            headers={"Idempotency-Key": "january"},
+        )
+        data: dict[str, str] = sent.json()["data"]
+        return data
+
+    first = await answer()
+    await finished(system, operator, UUID(first["job_id"]))
+    assert "undone" not in (await answer())["message"]
+    await undone(system, operator, UUID(first["job_id"]))
+    again = await answer()
+    assert again["job_id"] == first["job_id"]
+    assert "undone since: send the file with another Idempotency-Key" in again["message"]
 
 
 async def test_the_command_line_counts_first_and_undoes_for_real(
