@@ -66,7 +66,9 @@ _ANY_TIME: Final = re.compile(TIME, re.IGNORECASE)
 _WITH_ZONE: Final = re.compile(_ZONED)
 _EIGHT: Final = re.compile(_COMPACT)
 _SIX: Final = re.compile(r"^([0-9]{2})([0-9]{2})([0-9]{2})(?:\.0)?$")
+_FIVE: Final = re.compile(r"^[0-9]{5}(?:\.0)?$")
 _NUMBERS: Final = re.compile(TRIPLE)
+_MONTHS: Final = 12
 
 #: A date and the code of its doubt.
 _Dated = tuple[dt.date, str | None]
@@ -87,13 +89,17 @@ def read(text: str, order: Order, field: str, today: dt.date) -> Reading:
     text = _ANY_TIME.sub("", text).strip()
     weekday, rest = _weekday(text)
     latest = today.year + YEARS_AHEAD.get(field, 1)
-    found = _named(rest, latest) or _compact(rest, order, latest, today)
+    digits = f"0{rest}" if order.has_six_digits and _FIVE.match(rest) else rest
+    found = _named(rest, latest) or _compact(digits, order, latest, today)
     if found is None and weekday is not None and (match := _NUMBERS.match(rest)) is not None:
         found = _of_weekday(match, weekday, latest)
     if found is None:
         is_part = _PART_OF_DATE.match(rest) is not None and not set(rest) <= set("0-/. ")
         return None, "date_incomplete" if is_part else unclear
     date, doubt = found
+    # "03-May-24", as a program writes a date that it recognised.
+    if order.are_cells_swapped and date.day <= _MONTHS and date.day != date.month:
+        doubt = doubt or "date_cells_swapped"
     if weekday is not None and date.isoweekday() != weekday:
         doubt = doubt or "date_weekday"
     return (date, doubt) if date >= FIRST_DAY else (None, unclear)

@@ -35,9 +35,18 @@ _LEAST_YEAR: Final = 1900
 #: A date cell of a workbook, as its reader gives it, with the day.
 _DATE_CELL: Final = r"^[0-9]{4}-[0-9]{2}-([0-9]{2}) [0-9]{2}:[0-9]{2}:[0-9]{2}$"
 _YEAR_AND_DASH: Final = "^[0-9]{4}-"
+#: Dates in text that say their order, as a program writes those that it recognised: the parts after
+#: the year, and the day before a month's name.
+_YEAR_FIRST: Final = r"^[0-9]{4}[-/]([0-9]{1,2})[-/]([0-9]{1,2})(?:$|[ T][0-9]{1,2}:)"
+_DAY_AND_NAME: Final = r"^([0-9]{1,2})[- /](?:[^\W\d_]{3,9})[- /][0-9]{2,4}$"
+#: "41223" among dates such as "150324": the number lost its first zero. It may also be a serial
+#: number, which is never one of the last years then.
+_FIVE_OF_SIX: Final = r"^[1-9](?:0[1-9]|1[0-2])[0-9]{2}(?:\.0)?$"
 _MONTHS: Final = 12
 #: Dates of each kind that a column must have before its date cells are doubted.
 _LEAST_SWAPPED: Final = 2
+#: The same for texts that say their order: others may have typed them.
+_LEAST_SWAPPED_TEXTS: Final = 4
 #: One in so many doesn't clear the others: it was typed later, or comes from another list. Of right
 #: dates, three in five have a day after the 12th.
 _FEW_CELLS: Final = 9
@@ -60,6 +69,14 @@ class Evidence:
     #: Dates that the spreadsheet program recognised, with a day up to 12 and with a later one.
     early_cells: int = 0
     late_cells: int = 0
+    #: The same in text. The first of a month is left out, since many people join or pay on it.
+    early_texts: int = 0
+    late_texts: int = 0
+    #: Those that begin with the year and are none with the month after it: "2024-25-03".
+    day_after_year: int = 0
+    #: Dates of six digits, and numbers that may be such a date without its first zero.
+    six_digits: int = 0
+    five_digits: int = 0
 
     def add(self, other: Evidence) -> None:
         """Count those of another batch of the column as well."""
@@ -77,7 +94,7 @@ class Evidence:
         is_year_first: bool | None = None
         if bool(self.year_first) != bool(self.year_last):
             is_year_first = bool(self.year_first)
-        return Order(is_day_first, is_year_first, are_cells_swapped=self._are_cells_swapped)
+        return Order(is_day_first, is_year_first, self._are_cells_swapped, self.six_digits > 0)
 
     @property
     def _are_cells_swapped(self) -> bool:
@@ -86,13 +103,12 @@ class Evidence:
         Of dates in the order of another country it recognises those with a day up to 12, with day
         and month swapped, and leaves the others as text.
         """
-        left = max(self.day_first, self.month_first)
-        odd = self.open_days + min(self.day_first, self.month_first)
-        is_split = (
-            _FEW_CELLS * self.late_cells <= self.early_cells + self.late_cells
-            and _FEW_TEXTS * odd <= left + odd
-        )
-        return is_split and min(self.early_cells, left) >= _LEAST_SWAPPED
+        left = max(self.day_first, self.month_first, self.day_after_year)
+        odd = self.open_days + self.day_first + self.month_first + self.day_after_year - left
+        early, late = self.early_cells + self.early_texts, self.late_cells + self.late_texts
+        is_split = _FEW_CELLS * late <= early + late and _FEW_TEXTS * odd <= left + odd
+        is_enough = self.early_cells >= _LEAST_SWAPPED or early >= _LEAST_SWAPPED_TEXTS
+        return is_split and is_enough and left >= _LEAST_SWAPPED
 
     def matters(self, before: Order, after: Order) -> bool:
         """Whether another order would change how a column with this evidence is read."""
@@ -102,7 +118,8 @@ class Evidence:
         return bool(
             (days and (self.open_days or self.month_first))
             or (years and self.open_years)
-            or (cells and self.early_cells)
+            or (cells and (self.early_cells or self.early_texts))
+            or (before.has_six_digits is not after.has_six_digits and self.five_digits)
         )
 
 
@@ -113,6 +130,8 @@ class Order(NamedTuple):
     is_year_first: bool | None = None
     #: Day and month of the date cells are probably the other way round.
     are_cells_swapped: bool = False
+    #: Some of the dates are six digits.
+    has_six_digits: bool = False
 
 
 class Used(NamedTuple):
@@ -180,20 +199,36 @@ def evidence(texts: pl.Series, today: dt.date, header: str = "") -> Evidence:
         year_last=both * (hint in {"dmy", "mdy"}),
     )
     compact = texts.str.extract(r"^([0-9]{6}|[0-9]{8})(?:\.0)?$").drop_nulls()
+    found.five_digits = int(texts.str.contains(_FIVE_OF_SIX).sum())
     if len(compact):
         six = compact.str.len_bytes() == 6
-        found.open_years += int(six.sum())
+        found.six_digits = int(six.sum())
+        found.open_years += found.six_digits
         found.open_days += int((~six & ~compact.str.contains("^(?:19|20)")).sum())
     days = texts.str.extract(_DATE_CELL).cast(pl.Int32)
     if days.null_count() < len(days):
         is_same = days == texts.str.slice(5, 2).cast(pl.Int32, strict=False)
         found.early_cells = int(((days <= _MONTHS) & ~is_same).sum())
         found.late_cells = int((days > _MONTHS).sum())
+    _count_texts(found, texts)
     # Four digits and a dash can only be a year, so such a date shows no order.
     parts = _parts(texts, today, 1, ~texts.str.contains(_YEAR_AND_DASH))
     if parts.height:
         found.add(Evidence(**parts.select(**_counts()).row(0, named=True)))
     return found
+
+
+def _count_texts(found: Evidence, texts: pl.Series) -> None:
+    """Count the dates in text that say their order."""
+    parts = texts.filter(~texts.str.contains(_DATE_CELL)).str.extract_groups(_YEAR_FIRST)
+    middle, last = (parts.struct.field(name).cast(pl.Int32) for name in ("1", "2"))
+    is_month = middle <= _MONTHS
+    named = texts.str.extract(_DAY_AND_NAME).cast(pl.Int32)
+    is_early = is_month & (last <= _MONTHS) & (last > 1) & (last != middle)
+    named_early = (named > 1) & (named <= _MONTHS)
+    found.early_texts = int(is_early.sum()) + int(named_early.sum())
+    found.late_texts = int((is_month & (last > _MONTHS)).sum()) + int((named > _MONTHS).sum())
+    found.day_after_year = int((~is_month & (last <= _MONTHS)).sum())
 
 
 @cache
@@ -223,11 +258,14 @@ def dates(
     dates are near to today. ``is_1904``: the workbook counts days from 1904 instead of 1900.
     """
     values = _plain(texts, is_1904=is_1904)
+    if order.has_six_digits:
+        values = values.zip_with(~texts.str.contains(_FIVE_OF_SIX).fill_null(value=False), _NO_DATE)
     is_plain = values.is_not_null()
     doubts = nulls(len(texts))
     if order.are_cells_swapped:
         day = values.dt.day()
-        is_open = texts.str.contains(_DATE_CELL) & (day <= _MONTHS) & (day != values.dt.month())
+        is_told = texts.str.contains(f"{_DATE_CELL}|{_YEAR_FIRST}")
+        is_open = is_told & (day <= _MONTHS) & (day != values.dt.month())
         doubts = doubts.zip_with(~is_open.fill_null(value=False), _SWAPPED)
     parts = _parts(texts, today, YEARS_AHEAD.get(field, 1), ~is_plain)
     if parts.height:

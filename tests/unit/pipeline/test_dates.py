@@ -211,3 +211,47 @@ def test_a_batch_is_read_again_only_where_the_order_matters() -> None:
     seen = evidence(pl.Series("cell", ["05/03/2024"]), TODAY)
     assert seen.matters(Order(), Order(is_day_first=False, is_year_first=False))
     assert not seen.matters(Order(is_day_first=True), Order(is_day_first=True, is_year_first=False))
+
+
+#: Dates that a program recognised have a day up to 12; what it left as text has a later one.
+_LEFT_AS_TEXT = {
+    "mdy": ["03/25/2024", "11/17/2023", "08/30/2023"], "dmy": ["25/03/2024", "17-11-2023"],
+    "ydm": ["2024-25-03", "2023/17/11"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("left", sorted(_LEFT_AS_TEXT))
+@pytest.mark.parametrize("form", ["%Y-%m-%d", "%Y/%m/%d", "%d-%b-%y", "%d %B %Y"])
+def test_dates_in_text_that_a_program_may_have_swapped_are_flagged(left: str, form: str) -> None:
+    days = [dt.date(2024, 5, 3), dt.date(2023, 11, 2), dt.date(2024, 1, 9), dt.date(2023, 7, 12)]
+    found = read([day.strftime(form) for day in days] + _LEFT_AS_TEXT[left])
+    assert found[:4] == [(day, "date_cells_swapped") for day in days]
+    assert all(doubt != "date_cells_swapped" for _, doubt in found[4:])
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        ["2024-05-03", "2023-11-02", "2024-01-09", "2023-07-12", "2023-07-13"],
+        ["2024-03-01", "2023-11-01", "2024-01-01", "2023-07-01", "2022-02-01", "2023-08-07"],
+        ["2024-05-03", "2023-11-02", "2024-01-09"],
+        ["3 May 2024", "2 Nov 2023", "9 Jan 2024", "12 Jul 2023", "30 Jul 2023"],
+    ],
+)
+def test_dates_of_two_lists_are_not_taken_for_swapped_ones(others: list[str]) -> None:
+    assert all(doubt is None for _, doubt in read([*others, *_LEFT_AS_TEXT["dmy"]]))
+
+
+def test_a_date_of_six_digits_that_lost_its_first_zero_is_no_serial_number() -> None:
+    found = read(["311223", "41223", "150224", "50124.0", "45415"])
+    assert found[1] == (dt.date(2023, 12, 4), "date_year_unclear")
+    assert found[3] == (dt.date(2024, 1, 5), "date_year_unclear")
+    # No month is 54.
+    assert found[4] == (MAY_3, None)
+    assert read(["41223"]) == [(dt.date(2012, 11, 10), None)]
+
+
+def test_a_batch_is_read_again_where_later_ones_show_six_digits_or_swapped_dates() -> None:
+    seen = evidence(pl.Series("cell", ["41223", "2024-05-03"]), TODAY)
+    assert seen.matters(Order(), Order(has_six_digits=True))
+    assert seen.matters(Order(), Order(are_cells_swapped=True))
