@@ -50,6 +50,11 @@ _DISTRICT: Final = re.compile(
     r"([0-9]{8})\b[^0-9]*$",
     re.IGNORECASE,
 )
+#: Words that a line of a place begins with, whatever else it has.
+_PLACE_WORD: Final = (
+    r"(?i)^\s*(?:(?:ward|wyk|iwadi|vd|voting district|stemdistrik|branch|tak|igatsha|isebe)"
+    r"(?:[^a-z]|$)|w[0-9])"
+)
 #: Words that count members, so that the line is below them.
 _COUNTS: Final = re.compile(r"\b(?:totals?|subtotal|count|totaal|getal|members? *:)", re.IGNORECASE)
 #: Words of titles of groups, which no name of a person has.
@@ -73,6 +78,8 @@ _PERSON_DIGITS: Final = 5
 _SENTENCE_WORDS: Final = 6
 #: Characters of an ID number: without its zeros, and with separators.
 _ID_CHARS: Final = (11, 20)
+#: Digits of a ward's number, which may be a title by itself.
+_SHORT_NUMBER: Final = 3
 _ID_NUMBER: Final = re.compile(r"(?:[0-9][ .-]?){13}")
 _RUNNING_NUMBER: Final = re.compile(r"^[0-9]{1,6}(?:[.)]|\.0)?$")
 
@@ -241,7 +248,9 @@ class Lines:
             case "running number":
                 self._count("numbered_rows", line)
             case "total" | "unclear":
-                self._carried.clear()
+                # A member's own place may be that of the line above.
+                if not line.field or self._carried.get(line.field) != line.value:
+                    self._carried.clear()
             case kind:
                 self._count("lines_left_out", line)
                 if kind == "text":
@@ -305,13 +314,14 @@ class Lines:
 
         It is one if a line of the same kind is below the headers: the headers come with each group.
         """
-        above = [line for line in self._lines_of(first.head(self._header.index)) if line.field]
+        titles = self._lines_of(first.head(self._header.index))
+        above = [line for line in titles if line.kind == "place"]
         if not above:
             return []
         below = first.slice(self._header.index + 1, _MOST_SEARCHED)
         if self._id_column < below.width:
             below = below.filter(~is_number(below.to_series(self._id_column)))
-        fields = {line.field for line in self._lines_of(below)}
+        fields = {line.field for line in self._lines_of(below) if line.kind == "place"}
         return list({line.field: line for line in above if line.field in fields}.values())
 
     def _lines(self, part: pl.DataFrame, own: pl.DataFrame, has_value: pl.Series) -> list[_Line]:
@@ -321,14 +331,15 @@ class Lines:
         if has_ids:
             # Almost every cell is a number, which is checked quickly.
             ids = own.to_series(self._id_column)
-            suspects = has_value & ~(is_number(ids) & ~_are_sentences(ids))
+            is_short = (ids.str.len_bytes() <= _SHORT_NUMBER).fill_null(value=False)
+            suspects = has_value & ~(is_number(ids) & ~is_short & ~_are_sentences(ids))
         places_ = suspects.arg_true()
         if not len(places_):
             return []
         rows = own[places_]
         is_filled = pl.all().str.strip_chars() != ""
         filled = rows.select(pl.sum_horizontal(is_filled.fill_null(value=False))).to_series()
-        few = (filled <= self._most_cells).arg_true()
+        few = ((filled <= self._most_cells) | self._begin_with_place(rows)).arg_true()
         those = part[places_.gather(few)]
         # A merged cell has its text in each column.
         across = those.to_series(self._id_column + 1) if has_ids else [None] * len(few)
@@ -339,7 +350,9 @@ class Lines:
             line = self._line(number, row, one_line(text))
             if line is not None:
                 found.append(line)
-            elif any(one_line(cell) for at, cell in enumerate(row) if at not in self._of_details):
+                continue
+            texts = {at for at, cell in enumerate(row) if one_line(cell)}
+            if len(texts) <= self._most_cells and texts - self._of_details:
                 found.append(_Line(number, "unclear"))
         return found
 
@@ -359,7 +372,7 @@ class Lines:
         if self._groups and cells and all(self._groups.get(at) == text for at, text in cells):
             return _Line(number, "page", " ".join(texts))
         if not cells or len(cells) > _MOST_CELLS:
-            return None
+            return self._wide(number, cells)
         column, text = cells[0]
         is_title = text == across or bool(_TITLE.search(text) or no_members.has_word(text))
         is_of_member = column in self._of_members and not is_title
@@ -383,6 +396,32 @@ class Lines:
         if counted is None and (len(cells) > 1 or is_of_member or is_right):
             return None
         return self._lone(number, column, counted or text)
+
+    @staticmethod
+    def _begin_with_place(rows: pl.DataFrame) -> pl.Series:
+        """Which rows have a word for a place in their first cell."""
+        texts = rows.select(pl.all().str.strip_chars().replace("", None))
+        first = texts.select(pl.coalesce(pl.all()).str.contains(_PLACE_WORD)).to_series()
+        return first.fill_null(value=False)
+
+    def _wide(self, number: int, cells: Sequence[tuple[int, str]]) -> _Line | None:
+        """The line of a place with more beside it, such as "WARD 13", a convenor and a phone.
+
+        Where the rest may be a member's of another place, the row is read as one, but no place
+        above it goes on.
+        """
+        if not cells:
+            return None
+        column, text = cells[0]
+        # "Ward Nkosi" may be a person.
+        is_person = column in self._of_names and not (_digits(text) or ":" in text)
+        if column in self._of_details or is_person or not re.match(_PLACE_WORD, text):
+            return None
+        filled = {at for at, _ in cells[1:]}
+        is_line = column == self._id_column or not filled & {self._id_column, *self._of_names}
+        place = _labelled([text])
+        kind: Literal["place", "unclear"] = "place" if place and is_line else "unclear"
+        return _Line(number, kind, " ".join(text for _, text in cells), *(place or ()))
 
     def _registered(self, text: str) -> tuple[str, str] | None:
         """The province or municipality of the register whose code or name a text is."""

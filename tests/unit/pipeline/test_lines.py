@@ -65,6 +65,56 @@ def test_a_place_in_a_line_is_that_of_the_rows_below_it(
     assert "'Ward (line above)'" in said
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("WARD 13", "Convenor: J Smith", "", "0821234567"),
+        ("WARD 13", "Convenor: J Smith", "0821234567"), ("Wyk 13", "Sameroeper", "Jan", "Smit"),
+        ("Ward: 13", "J Smith", "Secretary", "3 members"),
+    ],
+)  # fmt: skip
+def test_a_place_may_have_a_person_beside_it(line: tuple[str, ...], tmp_path: Path) -> None:
+    sheet = read_rows(tmp_path, HEADERS, ("WARD 12",), ANN, line, BOB)
+    assert carried(sheet) == {3: "12", 5: "13"}
+    assert f"4 '{line[0]} {line[1]}" in notes(sheet)["place_lines"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("Ward thirteen", "Convenor: J Smith", "", "0821234567"), ("13",),
+        ("", "WARD 13", "Smith", "0821234567"), ("VD 7", "School", "Hall", "0821234567"),
+    ],
+)  # fmt: skip
+def test_no_place_goes_on_below_what_may_be_another(line: tuple[str, ...], tmp_path: Path) -> None:
+    sheet = read_rows(tmp_path, HEADERS, ("WARD 12",), ANN, line, BOB)
+    assert carried(sheet)[3] == "12"
+    assert carried(sheet)[5] in {None, "13"}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ("", "Ann", "Aa", "0821234567"), ("pending", "Ann", "Aa", "0821234567"),
+        ("17", "Ann", "Aa", "0821234567"), ("", "Ward", "Nkosi", "0821234567"),
+    ],
+)  # fmt: skip
+def test_a_place_goes_on_below_a_member_without_a_number(
+    row: tuple[str, ...], tmp_path: Path
+) -> None:
+    sheet = read_rows(tmp_path, HEADERS, ("WARD 12",), ANN, row, BOB)
+    assert carried(sheet) == {3: "12", 4: "12", 5: "12"}
+
+
+def test_a_member_beside_the_place_of_the_line_above_is_no_line(tmp_path: Path) -> None:
+    headers = ("Area", *HEADERS)
+    member = ("Ward 12", "", "Cat", "Cc", "0821234567")
+    sheet = read_rows(tmp_path, headers, ("WARD 12",), ("", *ANN), member, ("", *BOB))
+    assert set(carried(sheet).values()) == {"12"}
+    sheet = read_rows(tmp_path, headers, ("WARD 11",), ("", *ANN), member, ("", *BOB))
+    assert list(carried(sheet).values()) == ["11", "11", None]
+
+
 def test_a_line_of_a_larger_place_ends_the_smaller_ones(tmp_path: Path) -> None:
     sheet = read_rows(
         tmp_path, HEADERS, ("Gauteng",), ("Emfuleni Local Municipality",), ("Ward 1",), ANN,
