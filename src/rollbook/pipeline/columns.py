@@ -48,7 +48,7 @@ _BRACKETS: Final = re.compile(r"[(\[{]([^()\[\]{}]*)[)\]}]")
 _ENUMERATION: Final = re.compile(r"^\s*(?:\d{1,2}|[a-z])[.)]\s+", re.IGNORECASE)
 #: The separators of alternatives such as "ID number / Passport".
 _BETWEEN: Final = re.compile(r"\s*[/|\\;,&+\n]\s*|\s+(?:or|of|and|en)\s+|\s+-\s+", re.IGNORECASE)
-_TRAIL: Final = re.compile(r"\s*[:\-\u2013]\s+")
+_TRAIL: Final = re.compile(r"\s*[:\-\u2013]\s+(?![0-9]+\s*$)")  # "Ward: 12" has a value
 #: The date order in a header: dd/mm/yyyy, yy-mm-dd, jjjj/mm/dd.
 _DATE_ORDER: Final = re.compile(
     r"\b(?:(d{1,2})[-/. ]?(m{1,4})[-/. ]?([yj]{2,4})|(m{1,4})[-/. ]?(d{1,2})[-/. ]?([yj]{2,4})|"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from rollbook.pipeline import owners
@@ -45,6 +46,8 @@ _LETTER: Final = re.compile(r"[^\W\d_]")
 _ID: Final = "id_number"
 _PASSPORT: Final = "passport_number"
 _NAMES: Final = ("firstname", "surname")
+#: Columns of one person in a group that are looked at.
+_MOST_PERSONAL: Final = 20
 #: Of a title of columns; a line of more words is a note.
 _MOST_TITLE_WORDS: Final = 5
 
@@ -103,6 +106,7 @@ class Header:
         return self.id_column if is_combined else None
 
 
+_PLACES: Final = frozenset({"province", "municipality", "ward"})
 #: Titles of groups of columns, and the fields that are something else below them.
 _NOT_OF_MEMBERSHIP: Final = (
     (
@@ -116,7 +120,14 @@ _NOT_OF_MEMBERSHIP: Final = (
         re.compile(
             r"\b(?:employ(?:ment|er|ee)|workplace|company|werkgewer|indiensneming)\b", re.IGNORECASE
         ),
-        frozenset({"date_joined", "residential_address", "email", "status", "region"}),
+        frozenset({"date_joined", "residential_address", "email", "status", "region", *_PLACES}),
+    ),
+    (
+        re.compile(
+            r"\b(?:birth|postal|previous|former|transferred from|geboorte|pos|vorige)\b",
+            re.IGNORECASE,
+        ),
+        frozenset({"residential_address", "region", *_PLACES}),
     ),
     (
         re.compile(r"\bbank(?:ing)?\b", re.IGNORECASE),
@@ -200,7 +211,10 @@ def find(
         return None
     found = best[1]
     titles = texts[: found.index]
-    return _without_others(_under_titles(_with_tiers(found, texts), titles))
+    found = _under_titles(_with_tiers(found, texts), titles)
+    apart = _beside_other_names(found, titles)
+    found = replace(found, below_others=tuple(dict.fromkeys((*found.below_others, *apart))))
+    return _without_others(found)
 
 
 def _without_others(header: Header) -> Header:
@@ -380,6 +394,28 @@ def _under_titles(header: Header, titles: Sequence[Sequence[str]]) -> Header:
     )
     named = replace(header, texts=tuple(texts), below_others=kept)
     return header if set(named.columns.missing) - set(header.columns.missing) else named
+
+
+def _beside_other_names(
+    header: Header, titles: Sequence[Sequence[str]]
+) -> Iterator[tuple[str, str]]:
+    """The contacts in a group with a name of its own: "Pastor" above "Name" and "Cell".
+
+    Whoever is meant, it may be another person than the member, whose names are elsewhere.
+    """
+    if not any(map(any, titles)):
+        return
+    fields = [field_of(text, header.given) for text in header.texts]
+    counts = Counter(fields)
+    for row in titles:
+        for start, (title, first) in enumerate(zip(row, fields, strict=False)):
+            if not title or first not in {*_NAMES, FULL_NAME}:
+                continue
+            run = [*takewhile(owners.PERSONAL.__contains__, fields[start : start + _MOST_PERSONAL])]
+            if _ID not in run and all(counts[name] > run.count(name) for name in _NAMES):
+                for column, field in enumerate(run, start):
+                    if field not in owners.NEEDED:
+                        yield header.names[column], title
 
 
 def _blocks(row: Sequence[str]) -> Iterator[tuple[str, range, set[int]]]:

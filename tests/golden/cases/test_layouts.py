@@ -704,3 +704,56 @@ def test_of_many_shared_phone_numbers_the_largest_have_notes_and_the_rest_one(de
     [rest] = [note for note in found if note["code"] == "phones_shared"]
     assert rest["rows"] == 12 + 11 + 10
     assert rest["message"].startswith("3 more phone numbers are each those of 10 people or more.")
+
+
+@pytest.mark.parametrize("title", ["Pastor", "Shop Steward", "Umfundisi", "Captured"])
+@pytest.mark.parametrize("name", ["Name", "Full Name"])
+def test_contacts_in_a_group_with_a_name_of_its_own_are_doubted(
+    title: str, name: str, desk: Desk
+) -> None:
+    titles, headers = ("", "", "", title, ""), (*HEADERS[:3], name, "Cell")
+    row = (ANN, "Ann", "Aa", "Joe Soap", "0821111111")
+    said = f"The column 'Cell' below '{title}' was read as the member's own"
+    for merged in ((), ("D1:E1",)):
+        done = send(desk, titles, headers, row, merged=merged)
+        assert notes(done)["column_of_other"].startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("titles", "headers", "row"),
+    [
+        (("", "Members 2026"), HEADERS, (ANN, "Ann", "Aa", "0821111111")),
+        (
+            ("", "", "Details", ""), ("ID Number", "Surname", "First Names", "Cell"),
+            (ANN, "Aa", "Ann", "0821111111"),
+        ),
+        (
+            ("", "", "", "Details", ""), (*HEADERS[:3], "Known As", "Cell"),
+            (ANN, "Ann", "Aa", "Annie", "0821111111"),
+        ),
+    ],
+)  # fmt: skip
+def test_contacts_in_a_group_with_the_members_names_are_not(
+    titles: Sequence[str], headers: Sequence[str], row: Sequence[str], desk: Desk
+) -> None:
+    assert "column_of_other" not in notes(send(desk, titles, headers, row))
+
+
+@pytest.mark.parametrize("title", ["Employer", "Place of birth", "Previous branch", "Postal"])
+def test_a_place_in_a_group_about_another_place_is_not_where_the_member_is(
+    title: str, desk: Desk
+) -> None:
+    titles = ("", "", "", title, "", "")
+    headers = (*HEADERS[:3], "Province", "Branch", "Address")
+    send(desk, titles, headers, (ANN, "Ann", "Aa", "Limpopo", "12", "1 Oak St"), merged=["D1:F1"])
+    fields = ("province", "ward", "residential_address")
+    assert [desk.members()[ANN][field] for field in fields] == [None] * 3
+
+
+@pytest.mark.parametrize("header", ["Ward: 12", "Ward - 12"])
+def test_a_ward_in_the_header_of_running_numbers_is_no_column_of_wards(
+    header: str, desk: Desk
+) -> None:
+    done = send(desk, (header, *HEADERS), ("1", ANN, "Ann", "Aa"), ("2", BOB, "Bob", "Bb"))
+    assert desk.members()[BOB]["ward"] is None
+    assert done.upload["reading"]["columns_not_read"] == [header]
