@@ -37,6 +37,11 @@ def _of_remarks(*lists: str) -> str:
     return phrases(one for name in lists for one in written("remarks.toml")[name])
 
 
+#: With a box that isn't ticked.
+PLAIN_NO: Final = r"n|no|nee|cha|hayi|tjhe|nnyaa|false|\u2610"
+#: Crosses, one of them in Wingdings. Beside "Active" they are a "no", and beside "Resigned" perhaps
+#: a mark, as X is.
+_CROSS: Final = r"[\u2717\u2718\u274c\u00fb]"
 _END: Final = r"\s*[.!?]*\s*$"
 YES_NO: Final = r"(?:\(?(?:y(?:es)?|j|ja)\W+n(?:o|ee)?\)?)?"
 _SAYS_SO: Final = pattern("everywhere", "of_remarks")
@@ -97,16 +102,15 @@ _INVERSE: Final = (
     rf"\W*(?:still)?\W*{YES_NO}\W*$"
 )
 _SAYS_NO: Final = (
-    r"(?i)^\s*(?:n|no|nee|cha|hayi|tjhe|nnyaa|false|f|0+(?:[.,]0+)?|inactive|onaktief|no longer.*"
+    rf"(?i)^\s*(?:{PLAIN_NO}|{_CROSS}|f|0+(?:[.,]0+)?|inactive|onaktief|no longer.*"
     r"|dec|res|term|susp|inact"
     r"|(?:not|nie)(?:\W+(?:an?|in|'n|meer|yet|currently))*"
     r"(?:\W+(?:active|aktief|members?|lid|good\W+standing|current|alive))?)\W*$"
 )
 _NO: Final = (
-    r"(?i)^\s*(?:n|no|nee|cha|hayi|tjhe|nnyaa|false|f|0+(?:[.,]0+)?|none|nil|n\W?a\W?|not\b.*|nie\b.*"
+    rf"(?i)^\s*(?:{PLAIN_NO}|f|0+(?:[.,]0+)?|none|nil|n\W?a\W?|not\b.*|nie\b.*"
     r"|unknown|alive|living|lewend|active|aktief|current|member|lid|never|nooit|[-\u2013\u2014.?]+)?\s*$"
 )
-PLAIN_NO: Final = r"n|no|nee|cha|hayi|tjhe|nnyaa|false"
 #: Errors of formulas, as a look-up in the list of the dead has for everybody else.
 _ERROR: Final = r"^\s*(?:#|Err:)"
 #: Headers of what became of a payment: "Payment Status", "Bank Response".
@@ -152,7 +156,7 @@ _OF_OTHER_CONSENT: Final = (
     r"|contacted|bemarking|foto\w*|debit|deduction|payment)\b"
 )
 _REFUSES: Final = (
-    rf"(?i)^\s*(?:{PLAIN_NO}|i\s+do\s+not\b.*|i\s+don.?t\b.*|not\b.*|nie\b.*|rejected|declined|refused"
+    rf"(?i)^\s*(?:{PLAIN_NO}|{_CROSS}|i\s+do\s+not\b.*|i\s+don.?t\b.*|not\b.*|nie\b.*|rejected|declined|refused"
     r"|denied|pending|awaiting.*|withdrawn|afgekeur|geweier|hangende)\W*$"
 )
 _IS_REFUSED: Final = rf"(?i)^\s*(?:{_of_remarks('refused')}){_END}"
@@ -161,7 +165,7 @@ _READ: Final = ("status", "subscription")
 #: A cell's meaning under headers of a kind: the code, and what the header and the cell have.
 _BELOW: Final = (
     (NOT_PAID, _OF_PAYMENT, rf"(?i)\b(?:{_of_remarks('below_payment')})\b"),
-    (NOT_PAID, _IS_PAID, rf"(?i)^\s*(?:{PLAIN_NO}|{_of_remarks('below_payment')}){_END}"),
+    (NOT_PAID, _IS_PAID, rf"(?i)^\s*(?:{PLAIN_NO}|{_CROSS}|{_of_remarks('below_payment')}){_END}"),
     (LEFT, OF_CHANGE, rf"(?i)^\W*(?:{_of_remarks('of_leaving')}){_END}"),
     (NO_MEMBER, _OF_RELATION, rf"(?i)^\W*(?:{_of_remarks('relatives')})(?:\W*[0-9]+)?{_END}"),
     (LEFT, _OF_OWNER, rf"(?i)^\W*(?:his|her|my|sy|haar)?\W*(?:{_of_remarks('relatives')}){_END}"),

@@ -227,3 +227,13 @@ def test_a_branch_beside_a_bank_is_no_ward(desk: Desk) -> None:
     assert done.upload["reading"]["columns_not_read"] == ["Bank", "Branch"]
     desk.send(one_sheet([(*start, "Branch", "Cell"), (*row, "12", "0825550001")]), "list.xlsx")
     assert desk.members()[id_number(1)]["ward"] == "12"
+
+
+def test_a_box_that_is_not_ticked_and_a_cross_are_a_no(desk: Desk) -> None:
+    columns: Mapping[str, Says] = {
+        "Deceased": {"\u2610": None, "\u2611": LEFT, "\u2612": LEFT, "\u2717": LEFT},
+        "Active": {"\u2610": LEFT, "\u2611": None, "\u2612": None, "\u2717": LEFT, "\u00fb": LEFT},
+        "Paid?": {"\u2610": NOT_PAID, "\u2713": None, "\u274c": NOT_PAID},
+    }
+    _, said = send(desk, columns)
+    assert said == list(columns.values())
