@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from rollbook.pipeline import no_members
 from rollbook.pipeline.lines import PLACES
 from rollbook.pipeline.reading import Note
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rollbook.pipeline.normalise import Normalised
 
 _ADDRESS: Final = "residential_address"
+_STATUS: Final = "status"
 _LEAST_GROUPS: Final = 2
 #: Of the groups, so many at least have another value than all others: places that are written for
 #: some members only come again.
@@ -47,7 +49,7 @@ class _Column:
 
 
 class Groups:
-    """Looks at the columns of places and addresses, batch by batch."""
+    """Looks at the columns of places, addresses and statuses, batch by batch."""
 
     def __init__(self) -> None:
         #: By field; None for a column that isn't one of groups.
@@ -55,7 +57,7 @@ class Groups:
 
     def add(self, normalised: Normalised) -> None:
         """Take in the next rows; those that are empty after the cleaning have no value."""
-        for name in (*PLACES, _ADDRESS):
+        for name in (*PLACES, _ADDRESS, _STATUS):
             if name not in normalised.headers:
                 continue
             cells = normalised.raw[name]
@@ -92,6 +94,9 @@ class Groups:
             if column is None or not column.is_of_groups:
                 continue
             if name == _ADDRESS and column.of_family < _FAMILY * column.empty:
+                continue
+            # Other statuses, such as "Chairperson", are of single members.
+            if name == _STATUS and not any(map(no_members.says_no_members, column.values)):
                 continue
             yield Note(
                 "first_of_group",

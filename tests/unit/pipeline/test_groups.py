@@ -75,3 +75,11 @@ def test_a_long_column_without_gaps_is_forgotten() -> None:
     empty = [{**row, "Ward": None} for row in rows for _ in range(2)]
     groups.add(normalise(sheet_of(empty), TODAY))
     assert not list(groups.notes())
+
+
+def test_a_status_of_the_first_row_of_a_group_is_noted_where_it_says_that_people_left() -> None:
+    cells = ["Active", "", "", "Resigned", "", ""]
+    assert "2 groups, and 4 rows that have none in the file" in said("Status", cells)
+    assert not said("Status", ["Chairperson", "", "", "Secretary", "", ""])
+    assert not said("Status", ["Active", "", "", "Active", "", "Resigned", "", "Active", ""])
+    assert not said("Status", ["", "", "Resigned", "", "", "Suspended", ""])
