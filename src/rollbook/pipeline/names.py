@@ -27,9 +27,11 @@ _LETTERS: Final = re.compile(r"[^\W\d_]+")
 _MISREAD: Final = re.compile(
     "[\u00c2\u00c3\u00c4\u00c5][\u0080-\u00bf\u0152-\u0178\u2013-\u2122]|\u00e2\u20ac"
 )
-#: What no name has: a bracket, an ampersand, a slash, a number, a digit among letters, six digits.
+#: What no name has: a bracket, an ampersand, a slash, a number, a digit among letters or of a
+#: footnote, six digits.
 _NO_NAME_SIGN: Final = re.compile(
     r"[^\w\s.'`\u00b4\u02bb\u00b7-]|_|(?:^|\s)\d|\d[^\W\d_]|^-|-$|(?:\d\D*){6}"
+    r"|[\u00b9\u00b2\u00b3\u2070-\u2079]"
 )
 #: Latin and Greek or Cyrillic letters in one word: some of them only look like the others.
 _TWO_SCRIPTS: Final = re.compile(

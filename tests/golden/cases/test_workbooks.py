@@ -283,3 +283,27 @@ def test_the_part_of_a_text_that_is_struck_through_is_left_out(
     assert (ann["surname"], ann["cell_number"]) == ("Jones", "+27835552222")
     assert bob["cell_number"] == "+27824443333"
     assert [note["code"] for note in done.upload["reading"]["notes"]] == ["struck_texts"]
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_the_raised_digits_of_a_footnote_are_no_digits_of_the_value(slow: bool, desk: Desk) -> None:
+    target = io.BytesIO()
+    with xlsxwriter.Workbook(target, {"in_memory": True}) as book:
+        raised = book.add_format({"font_script": 1})
+        struck = book.add_format({"font_strikeout": True})
+        sheet = book.add_worksheet("Members")
+        sheet.write_row(0, 0, ["ID Number", "Firstname", "Surname", "Amount", "Ward", "Address"])
+        sheet.write_row(1, 0, [id_number(1), "Ann"])
+        sheet.write_rich_string(1, 2, "Smith", raised, "2")
+        sheet.write_rich_string(1, 3, "R50", raised, "1")
+        sheet.write_rich_string(1, 4, "12", raised, "2")
+        sheet.write_rich_string(1, 5, "1", raised, "st", " Avenue 3")
+        if slow:
+            # Such a file is read by another reader.
+            sheet.write_rich_string(1, 6, struck, "old", "new")
+    done = desk.send(target.getvalue(), "members.xlsx")
+    member = desk.members()[id_number(1)]
+    assert (str(member["membership_amount"]), member["ward"]) == ("50.00", "12\u00b2")
+    assert member["residential_address"] == "1st Avenue 3"
+    said = {one["code"] for one in done.rows[0]["problems"]}
+    assert said == {"name_doubtful", "amount_remark", "ward_implausible"}

@@ -31,6 +31,10 @@ ERRORS: Final = {
     0x00: "#NULL!", 0x07: "#DIV/0!", 0x0F: "#VALUE!", 0x17: "#REF!", 0x1D: "#NAME?",
     0x24: "#NUM!", 0x2A: "#N/A", 0x2B: "#GETTING_DATA",
 }  # fmt: skip
+#: Digits as footnotes have them.
+_RAISED: Final = str.maketrans(
+    "0123456789", "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"
+)
 #: How workbooks write characters that XML lacks.
 _ESCAPE: Final = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _ELAPSED: Final = re.compile(r"\[(?:h+|m+|s+)\]", re.IGNORECASE)
@@ -108,6 +112,11 @@ def _escaped(found: re.Match[str]) -> str:
     if 0xD800 <= code < 0xE000:
         return found[0]
     return chr(code)
+
+
+def raised(text: str) -> str:
+    """A raised part of a text: its digits are a footnote's, so that R50 and a 1 aren't R501."""
+    return text.translate(_RAISED)
 
 
 def truth_text(value: int) -> str:

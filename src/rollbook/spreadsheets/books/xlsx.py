@@ -20,6 +20,7 @@ from rollbook.spreadsheets.books.values import (
     UNCALCULATED,
     date_as_text,
     number_as_text,
+    raised,
     unescaped,
 )
 from rollbook.spreadsheets.refusals import damaged
@@ -223,7 +224,7 @@ class _Text:
     def __init__(self) -> None:
         self._all: list[str] = []
         self._left: list[str] = []
-        self._is_struck = self._is_kept = False
+        self._is_struck = self._is_kept = self._is_raised = False
         self._aloud = 0
         #: Of a run; None outside of them.
         self._parts: list[str] | None = None
@@ -231,7 +232,9 @@ class _Text:
     def start(self, name: str, attributes: dict[str, str]) -> None:
         """An element begins: a run, a property of one, or its text."""
         if name == "r":
-            self._is_struck = False
+            self._is_struck = self._is_raised = False
+        elif name == "vertAlign":
+            self._is_raised = attributes.get("val") == "superscript"
         elif name == "strike":
             self._is_struck = attributes.get("val", "1") not in {"0", "false", "off"}
         elif name == "rPh":
@@ -253,7 +256,8 @@ class _Text:
         elif name == "t" and self._parts is not None:
             text = "".join(self._parts)
             self._parts = None
-            self._all.append(unescaped(text if self._is_kept else text.strip(SPACE)))
+            text = unescaped(text if self._is_kept else text.strip(SPACE))
+            self._all.append(raised(text) if self._is_raised and self._all else text)
             if not self._is_struck:
                 self._left.append(self._all[-1])
 

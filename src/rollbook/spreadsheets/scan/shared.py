@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import polars as pl
 
-from rollbook.spreadsheets.books.values import SPACE, unescaped
+from rollbook.spreadsheets.books.values import SPACE, raised, unescaped
 from rollbook.spreadsheets.scan.plain import NotPlainError, require
 from rollbook.spreadsheets.scan.tags import (
     NO_TEXT,
@@ -23,6 +23,8 @@ from rollbook.spreadsheets.scan.tags import (
 from rollbook.spreadsheets.scan.texts import NOTHING, OwnTexts, marked_texts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rollbook.spreadsheets.scan.pieces import Piece
 
 
@@ -98,21 +100,26 @@ def _rich_text(content: bytes) -> str:
         item = ET.fromstring(content)  # noqa: S314 - a piece without a declaration of entities
     except (ET.ParseError, UnicodeDecodeError, ValueError) as error:
         raise NotPlainError("a shared text in another form") from error
-    runs: list[ET.Element] = []
-    for child in item:
-        if child.tag == "r":
-            runs += [part for part in child if part.tag != "rPr"]
-        elif child.tag not in ("rPh", "phoneticPr"):
-            runs.append(child)
-    texts = []
-    for run in runs:
+    texts: list[str] = []
+    for run, is_raised in _runs(item):
         if run.tag != "t" or len(run) or set(run.keys()) - {_XML_SPACE}:
             raise NotPlainError("a shared text in another form")
         text = run.text or ""
         if run.get(_XML_SPACE) != "preserve":
             text = text.strip(SPACE)
-        texts.append(unescaped(text))
+        text = unescaped(text)
+        texts.append(raised(text) if is_raised and texts else text)
     return "".join(texts)
+
+
+def _runs(item: ET.Element) -> Iterator[tuple[ET.Element, bool]]:
+    """The elements of an item's texts, and whether each is raised."""
+    for child in item:
+        if child.tag == "r":
+            is_raised = child.find("rPr/vertAlign[@val='superscript']") is not None
+            yield from ((part, is_raised) for part in child if part.tag != "rPr")
+        elif child.tag not in ("rPh", "phoneticPr"):
+            yield child, False
 
 
 _XML_SPACE: Final = "{http://www.w3.org/XML/1998/namespace}space"
