@@ -112,7 +112,7 @@ def test_a_member_beside_the_place_of_the_line_above_is_no_line(tmp_path: Path) 
     sheet = read_rows(tmp_path, headers, ("WARD 12",), ("", *ANN), member, ("", *BOB))
     assert set(carried(sheet).values()) == {"12"}
     sheet = read_rows(tmp_path, headers, ("WARD 11",), ("", *ANN), member, ("", *BOB))
-    assert list(carried(sheet).values()) == ["11", "11", None]
+    assert list(carried(sheet).values()) == ["11", None, None]
 
 
 def test_a_line_of_a_larger_place_ends_the_smaller_ones(tmp_path: Path) -> None:
