@@ -148,7 +148,7 @@ def worker(*, supervised: Supervised = False, listener_fd: ListenerFd = None) ->
 
 def watch(
     folder: Annotated[
-        Path | None, typer.Argument(help="The folder; default: ROLLBOOK_WATCH_DIR.")
+        str | None, typer.Argument(help="The folder; default: ROLLBOOK_WATCH_DIR.")
     ] = None,
     *,
     supervised: Supervised = False,
@@ -161,8 +161,8 @@ def watch(
     if supervised:
         settings = supervisor.receive_addresses(settings)
     if folder is not None:
-        # Not resolved: that asks a share, which may hang.
-        settings = settings.model_copy(update={"watch_dir": folder.absolute()})
+        # Not resolved, nor a path to Typer: both ask a share, which may hang.
+        settings = settings.model_copy(update={"watch_dir": Path(folder).absolute()})
     with engines(settings) as named:
         _refuse_unsafe(named, supervised=supervised)
         asyncio.run(watcher.serve(named, _listener(listener_fd)))
