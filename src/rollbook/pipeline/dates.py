@@ -199,7 +199,6 @@ def evidence(texts: pl.Series, today: dt.date, header: str = "") -> Evidence:
         year_last=both * (hint in {"dmy", "mdy"}),
     )
     compact = texts.str.extract(r"^([0-9]{6}|[0-9]{8})(?:\.0)?$").drop_nulls()
-    found.five_digits = int(texts.str.contains(_FIVE_OF_SIX).sum())
     if len(compact):
         six = compact.str.len_bytes() == 6
         found.six_digits = int(six.sum())
@@ -210,7 +209,7 @@ def evidence(texts: pl.Series, today: dt.date, header: str = "") -> Evidence:
         is_same = days == texts.str.slice(5, 2).cast(pl.Int32, strict=False)
         found.early_cells = int(((days <= _MONTHS) & ~is_same).sum())
         found.late_cells = int((days > _MONTHS).sum())
-    _count_texts(found, texts)
+    _count_texts(found, texts.filter(days.is_null()))
     # Four digits and a dash can only be a year, so such a date shows no order.
     parts = _parts(texts, today, 1, ~texts.str.contains(_YEAR_AND_DASH))
     if parts.height:
@@ -219,8 +218,11 @@ def evidence(texts: pl.Series, today: dt.date, header: str = "") -> Evidence:
 
 
 def _count_texts(found: Evidence, texts: pl.Series) -> None:
-    """Count the dates in text that say their order."""
-    parts = texts.filter(~texts.str.contains(_DATE_CELL)).str.extract_groups(_YEAR_FIRST)
+    """Count the dates in text that say their order, and those without their first zero."""
+    if not len(texts):  # all are date cells
+        return
+    found.five_digits = int(texts.str.contains(_FIVE_OF_SIX).sum())
+    parts = texts.str.extract_groups(_YEAR_FIRST)
     middle, last = (parts.struct.field(name).cast(pl.Int32) for name in ("1", "2"))
     is_month = middle <= _MONTHS
     named = texts.str.extract(_DAY_AND_NAME).cast(pl.Int32)
