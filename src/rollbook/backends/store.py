@@ -55,7 +55,7 @@ SOURCE_GONE = (
 )
 
 
-def _folder(url: str) -> Path | None:
+def folder_of(url: str) -> Path | None:
     """The folder of a store on a disk or a share; None is an object store.
 
     Raises:
@@ -103,7 +103,7 @@ class BlockingStore:
         self._installation: UUID | None = None
         self._opened: ObjectStore | None = None
         try:
-            folder = _folder(url)
+            folder = folder_of(url)
             if folder is not None:
                 self._disk = Disk(folder)
                 if make:

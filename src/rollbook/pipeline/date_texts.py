@@ -68,7 +68,7 @@ _EIGHT: Final = re.compile(_COMPACT)
 _SIX: Final = re.compile(r"^([0-9]{2})([0-9]{2})([0-9]{2})(?:\.0)?$")
 _FIVE: Final = re.compile(r"^[0-9]{5}(?:\.0)?$")
 _NUMBERS: Final = re.compile(TRIPLE)
-_MONTHS: Final = 12
+MONTHS: Final = 12
 
 #: A date and the code of its doubt.
 _Dated = tuple[dt.date, str | None]
@@ -98,7 +98,7 @@ def read(text: str, order: Order, field: str, today: dt.date) -> Reading:
         return None, "date_incomplete" if is_part else unclear
     date, doubt = found
     # "03-May-24", as a program writes a date that it recognised.
-    if order.are_cells_swapped and date.day <= _MONTHS and date.day != date.month:
+    if order.are_cells_swapped and date.day <= MONTHS and date.day != date.month:
         doubt = doubt or "date_cells_swapped"
     if weekday is not None and date.isoweekday() != weekday:
         doubt = doubt or "date_weekday"

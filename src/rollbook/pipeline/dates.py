@@ -17,7 +17,7 @@ import polars as pl
 
 from rollbook.pipeline.cells import Understood, nulls, with_odd
 from rollbook.pipeline.columns import date_order
-from rollbook.pipeline.date_texts import FIRST_DAY, SERIALS, TIME, TRIPLE, YEARS_AHEAD, read
+from rollbook.pipeline.date_texts import FIRST_DAY, MONTHS, SERIALS, TIME, TRIPLE, YEARS_AHEAD, read
 from rollbook.spreadsheets.books.values import DAYS_TO_1904
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ _DAY_AND_NAME: Final = r"^([0-9]{1,2})[- /](?:[^\W\d_]{3,9})[- /][0-9]{2,4}$"
 #: "41223" among dates such as "150324": the number lost its first zero. It may also be a serial
 #: number, which is never one of the last years then.
 _FIVE_OF_SIX: Final = r"^[1-9](?:0[1-9]|1[0-2])[0-9]{2}(?:\.0)?$"
-_MONTHS: Final = 12
 #: Dates of each kind that a column must have before its date cells are doubted.
 _LEAST_SWAPPED: Final = 2
 #: The same for texts that say their order: others may have typed them.
@@ -207,8 +206,8 @@ def evidence(texts: pl.Series, today: dt.date, header: str = "") -> Evidence:
     days = texts.str.extract(_DATE_CELL).cast(pl.Int32)
     if days.null_count() < len(days):
         is_same = days == texts.str.slice(5, 2).cast(pl.Int32, strict=False)
-        found.early_cells = int(((days <= _MONTHS) & ~is_same).sum())
-        found.late_cells = int((days > _MONTHS).sum())
+        found.early_cells = int(((days <= MONTHS) & ~is_same).sum())
+        found.late_cells = int((days > MONTHS).sum())
     _count_texts(found, texts.filter(days.is_null()))
     # Four digits and a dash can only be a year, so such a date shows no order.
     parts = _parts(texts, today, 1, ~texts.str.contains(_YEAR_AND_DASH))
@@ -224,13 +223,13 @@ def _count_texts(found: Evidence, texts: pl.Series) -> None:
     found.five_digits = int(texts.str.contains(_FIVE_OF_SIX).sum())
     parts = texts.str.extract_groups(_YEAR_FIRST)
     middle, last = (parts.struct.field(name).cast(pl.Int32) for name in ("1", "2"))
-    is_month = middle <= _MONTHS
+    is_month = middle <= MONTHS
     named = texts.str.extract(_DAY_AND_NAME).cast(pl.Int32)
-    is_early = is_month & (last <= _MONTHS) & (last > 1) & (last != middle)
-    named_early = (named > 1) & (named <= _MONTHS)
+    is_early = is_month & (last <= MONTHS) & (last > 1) & (last != middle)
+    named_early = (named > 1) & (named <= MONTHS)
     found.early_texts = int(is_early.sum()) + int(named_early.sum())
-    found.late_texts = int((is_month & (last > _MONTHS)).sum()) + int((named > _MONTHS).sum())
-    found.day_after_year = int((~is_month & (last <= _MONTHS)).sum())
+    found.late_texts = int((is_month & (last > MONTHS)).sum()) + int((named > MONTHS).sum())
+    found.day_after_year = int((~is_month & (last <= MONTHS)).sum())
 
 
 @cache
@@ -267,7 +266,7 @@ def dates(
     if order.are_cells_swapped:
         day = values.dt.day()
         is_told = texts.str.contains(f"{_DATE_CELL}|{_YEAR_FIRST}")
-        is_open = is_told & (day <= _MONTHS) & (day != values.dt.month())
+        is_open = is_told & (day <= MONTHS) & (day != values.dt.month())
         doubts = doubts.zip_with(~is_open.fill_null(value=False), _SWAPPED)
     parts = _parts(texts, today, YEARS_AHEAD.get(field, 1), ~is_plain)
     if parts.height:

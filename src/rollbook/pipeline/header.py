@@ -106,7 +106,7 @@ class Header:
         return self.id_column if is_combined else None
 
 
-_PLACES: Final = frozenset({"province", "municipality", "ward"})
+_PLACES: Final = frozenset({"province", "region", "municipality", "ward"})
 #: Titles of groups of columns, and the fields that are something else below them.
 _NOT_OF_MEMBERSHIP: Final = (
     (
@@ -120,14 +120,14 @@ _NOT_OF_MEMBERSHIP: Final = (
         re.compile(
             r"\b(?:employ(?:ment|er|ee)|workplace|company|werkgewer|indiensneming)\b", re.IGNORECASE
         ),
-        frozenset({"date_joined", "residential_address", "email", "status", "region", *_PLACES}),
+        frozenset({"date_joined", "residential_address", "email", "status", *_PLACES}),
     ),
     (
         re.compile(
             r"\b(?:birth|postal|previous|former|transferred from|geboorte|pos|vorige)\b",
             re.IGNORECASE,
         ),
-        frozenset({"residential_address", "region", *_PLACES}),
+        frozenset({"residential_address", *_PLACES}),
     ),
     (
         re.compile(r"\bbank(?:ing)?\b", re.IGNORECASE),

@@ -8,9 +8,9 @@ import secrets
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 from rollbook.backends.files import DISK_CALLS, FileStore
+from rollbook.backends.store import folder_of
 from rollbook.errors import ConfigurationError, NoRoomError, RollbookError, WrongStoreError
 from rollbook.service.findings import Finding, checked
 
@@ -62,8 +62,9 @@ async def store_findings(settings: Settings, installation: UUID | None) -> list[
     """
     answer_s = settings.store_answer_s  # it may be on a share that hangs
     try:
-        if settings.is_default_store and (
-            missing := await DISK_CALLS.call(answer_s, _not_made_yet, _path(settings.store_address))
+        folder = folder_of(settings.store_address) if settings.is_default_store else None
+        if folder is not None and (
+            missing := await DISK_CALLS.call(answer_s, _not_made_yet, folder)
         ):
             return [missing]
         store = FileStore.of(settings)
@@ -91,10 +92,6 @@ async def store_findings(settings: Settings, installation: UUID | None) -> list[
             )
         )
     return found
-
-
-def _path(url: str) -> Path:
-    return Path(unquote(urlsplit(url).path))
 
 
 def _not_made_yet(folder: Path) -> Finding | None:

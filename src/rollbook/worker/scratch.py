@@ -12,14 +12,17 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import structlog
 
 from rollbook.backends.calls import Calls
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
 
 #: Seconds that the disk of the scratch folder gets to answer.
 DISK_S = 10.0
@@ -31,6 +34,13 @@ NO_ANSWER = (
 CALLS = Calls("rollbook-scratch", threads=4, no_answer=NO_ANSWER)
 
 log = structlog.get_logger(__name__)
+
+
+async def call(
+    step: Callable[Arguments, Result], *args: Arguments.args, **named: Arguments.kwargs
+) -> Result:
+    """Run a step in the folder within ``DISK_S`` seconds; raises what ``Calls.call`` does."""
+    return await CALLS.call(DISK_S, step, *args, **named)
 
 
 @contextlib.contextmanager

@@ -94,7 +94,7 @@ class Child:
                 or takes longer than ROLLBOOK_CHILD_START_S.
         """
         try:
-            await scratch.CALLS.call(scratch.DISK_S, scratch.empty, folder)
+            await scratch.call(scratch.empty, folder)
             process = await asyncio.create_subprocess_exec(
                 *PROGRAM,
                 stdin=asyncio.subprocess.PIPE,
@@ -135,7 +135,7 @@ class Child:
         Raises:
             ServiceUnavailableError: the disk doesn't say.
         """
-        return await scratch.CALLS.call(scratch.DISK_S, self._folder.is_dir)
+        return await scratch.call(self._folder.is_dir)
 
     @property
     def has_ended(self) -> bool:
@@ -221,9 +221,7 @@ class Child:
     async def remove_folder(self) -> None:
         """Remove what the process has worked on; where its disk hangs, the next worker does."""
         with contextlib.suppress(*_LEFT):
-            await scratch.CALLS.call(
-                scratch.DISK_S, shutil.rmtree, self._folder, ignore_errors=True
-            )
+            await scratch.call(shutil.rmtree, self._folder, ignore_errors=True)
 
     async def _receive(self) -> dict[str, Any] | None:
         assert self._process.stdout is not None
@@ -261,7 +259,7 @@ class Slots:
     async def __aenter__(self) -> Self:
         """Start the children, so that the first file doesn't wait for one."""
         try:
-            await scratch.CALLS.call(scratch.DISK_S, self.restore_folder)
+            await scratch.call(self.restore_folder)
         except (OSError, *_LEFT) as error:
             # A full disk, or one that hangs: it is tried again before each child.
             log.warning("no scratch folder", reason=getattr(error, "strerror", None) or str(error))
@@ -283,7 +281,7 @@ class Slots:
         self._idle.clear()
         if self._scratch is not None:
             with contextlib.suppress(*_LEFT):
-                await scratch.CALLS.call(scratch.DISK_S, self._scratch.__exit__, None, None, None)
+                await scratch.call(self._scratch.__exit__, None, None, None)
 
     def measure(self) -> None:
         """Note the memory of each child; a slot's number says nothing but how many there are."""
@@ -416,7 +414,7 @@ class Slots:
 
     async def _start(self) -> Child:
         try:
-            await scratch.CALLS.call(scratch.DISK_S, self.restore_folder)
+            await scratch.call(self.restore_folder)
         except OSError as error:
             raise ServiceUnavailableError(NOT_STARTED) from error
         folder = self._folder / f"child-{next(self._names)}"
